@@ -1,0 +1,5 @@
+"""`python -m distd`."""
+
+from distd.main import run
+
+run()

@@ -1,0 +1,61 @@
+"""What the cache holds, over HTTP: list, show, remove, pin and verify."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from distd.api.answers import Route, answer
+from distd.api.bodies import only_parameters, query_value
+from distd.api.paging import page_after, page_cursor, page_limit
+from distd.api.ports import Models
+from distd.api.schema import Page
+from distd.core.refs import Repo, parse_repo, parse_revision
+
+
+class ModelRoutes:
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def routes(self) -> list[Route]:
+        one = "/v1/models/{type}/{org}/{name}"
+        return [
+            Route("GET", "/v1/models", self.list, "repos held, with their revisions"),
+            Route("GET", one, self.get, "one repo held; _ stands for no org"),
+            Route("DELETE", one, self.remove, "remove it, or only ?revision="),
+            Route("PUT", one + "/pin", self.pin, "keep it (or ?revision=) from being evicted"),
+            Route("DELETE", one + "/pin", self.unpin, "take the pin away"),
+            Route("POST", one + "/verify", self.verify, "hash its files again"),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        only_parameters(request, "limit", "cursor")
+        models, after = await self._models.page(page_after(request, "models"), page_limit(request))
+        return answer(Page(models, page_cursor("models", after)))
+
+    async def get(self, request: web.Request) -> web.Response:
+        only_parameters(request)
+        return answer(await self._models.get(_repo(request)))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        return answer(await self._models.remove(_repo(request), _revision(request)))
+
+    async def pin(self, request: web.Request) -> web.Response:
+        return answer(await self._models.pin(_repo(request), _revision(request), True))
+
+    async def unpin(self, request: web.Request) -> web.Response:
+        return answer(await self._models.pin(_repo(request), _revision(request), False))
+
+    async def verify(self, request: web.Request) -> web.Response:
+        return answer(await self._models.verify(_repo(request), _revision(request)))
+
+
+def _repo(request: web.Request) -> Repo:
+    """The repo that the path names. Raises InvalidRequest."""
+    org, name = request.match_info["org"], request.match_info["name"]
+    return parse_repo(name if org == "_" else f"{org}/{name}", request.match_info["type"])
+
+
+def _revision(request: web.Request) -> str | None:
+    only_parameters(request, "revision")
+    revision = query_value(request, "revision")
+    return None if revision is None else parse_revision(revision)

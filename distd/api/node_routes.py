@@ -1,0 +1,42 @@
+"""The node itself over HTTP: is it alive, can it serve, how does it stand, what is wrong with it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from distd.api.answers import Route, answer
+from distd.api.bodies import only_parameters
+from distd.api.ports import Node
+from distd.api.schema import Page
+
+
+class NodeRoutes:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/livez", self.live, "200 while the daemon runs"),
+            Route("GET", "/healthz", self.live, "the same as /livez"),
+            Route("GET", "/readyz", self.ready, "200 when it can serve, else 503; ?verbose gives reasons"),
+            Route("GET", "/v1/status", self.status, "node, cache, rates and active pulls"),
+            Route("GET", "/v1/doctor", self.doctor, "what the daemon finds wrong with itself, and the fix"),
+        ]
+
+    async def live(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """Plain text, as probes expect; without `verbose` no reason, because this route takes no token."""
+        reasons = self._node.unready_reasons()
+        lines = reasons if "verbose" in request.query else []
+        text = "".join(f"{line}\n" for line in ["not ready" if reasons else "ready", *lines])
+        return web.Response(text=text, status=503 if reasons else 200)
+
+    async def status(self, request: web.Request) -> web.Response:
+        only_parameters(request)
+        return answer(self._node.status())
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        only_parameters(request)
+        return answer(Page(list(await self._node.diagnose()), None))

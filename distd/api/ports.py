@@ -1,0 +1,82 @@
+"""What the API needs from the daemon. The composition root hands in the implementations.
+
+Every method may raise a `DistdError`; the API turns it into problem+json by its code.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from distd.api.schema import (
+    Finding,
+    ModelView,
+    PlanView,
+    PullRequest,
+    PullState,
+    PullView,
+    RemovedView,
+    StatusView,
+    StoryEntry,
+    VerifyView,
+)
+from distd.core.refs import Repo
+
+
+class Pulls(Protocol):
+    """Pulls as resources. Ids are opaque, sortable by creation."""
+
+    async def submit(self, request: PullRequest) -> PullView:
+        """Starts a pull, or returns the unfinished one with the same type, repo, revision and selection.
+
+        Returns at once; the Hub is asked afterwards. Raises InvalidRequest.
+        """
+
+    def get(self, pull_id: str) -> PullView:
+        """The pull as it is now, with its files. Raises NotFound."""
+
+    def page(
+        self, states: frozenset[PullState], after: str | None, limit: int
+    ) -> tuple[list[PullView], str | None]:
+        """Newest first, without files; `states` empty means all. Second: the cursor for the next page."""
+
+    async def control(self, pull_id: str, verb: str) -> PullView:
+        """`cancel`, `pause` or `resume`; idempotent. Raises NotFound, or Conflict when it has finished."""
+
+    async def story(self, pull_id: str, after_seq: int, limit: int) -> list[StoryEntry]:
+        """Events with `seq > after_seq`, oldest first. Raises NotFound."""
+
+    async def plan(self, request: PullRequest) -> PlanView:
+        """What `submit` would do, after asking the Hub. Changes nothing. Raises as a pull would fail."""
+
+
+class Models(Protocol):
+    """What the cache holds: published snapshots by repo."""
+
+    async def page(self, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
+        """In order of (type, repo)."""
+
+    async def get(self, repo: Repo) -> ModelView:
+        """Raises NotFound."""
+
+    async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
+        """Unpublishes one revision (commit or ref) or all, and frees blobs nobody else uses.
+
+        Raises NotFound; Conflict while a pull of it is unfinished or when it is pinned.
+        """
+
+    async def verify(self, repo: Repo, revision: str | None) -> VerifyView:
+        """Hashes every file anew. Takes size / SHA-256 rate. Raises NotFound."""
+
+    async def pin(self, repo: Repo, revision: str | None, pinned: bool) -> ModelView:
+        """Idempotent. Raises NotFound."""
+
+
+class Node(Protocol):
+    def status(self) -> StatusView:
+        """Summary of this node, active pulls included."""
+
+    def unready_reasons(self) -> list[str]:
+        """Empty when the daemon can serve; else one sentence a reason."""
+
+    async def diagnose(self) -> list[Finding]:
+        """Looks at what commonly goes wrong: Hub, disk, directories, clock. Bounded to a few seconds."""

@@ -1,0 +1,266 @@
+"""The JSON that the REST API speaks, as types: they validate what comes in and phrase what goes out.
+
+Names are the contract's. Sizes are bytes, rates bytes per second, times seconds; moments are RFC 3339
+in UTC. `null` means unknown, never a guess.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from distd.core.refs import RepoType
+
+PullState = Literal[
+    "queued",
+    "resolving",
+    "downloading",
+    "verifying",
+    "publishing",
+    "complete",
+    "paused",
+    "failed",
+    "cancelled",
+]
+Weights = Literal["auto", "all", "safetensors", "gguf", "bin", "pth"]
+FileState = Literal["waiting", "downloading", "verifying", "verified", "failed"]
+
+PATTERNS_MAX = 100
+"""Globs in one request. People write a handful; the bound keeps matching a large manifest cheap."""
+Glob = Annotated[str, Meta(min_length=1, max_length=1000)]
+Globs = Annotated[tuple[Glob, ...], Meta(max_length=PATTERNS_MAX)]
+
+
+class PullRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Body of `POST /v1/pulls`. `weights` null: `auto`, or `all` when `include` is given."""
+
+    repo: Annotated[str, Meta(min_length=1, max_length=200)]
+    type: RepoType = "model"
+    revision: Annotated[str, Meta(min_length=1, max_length=250)] = "main"
+    include: Globs = ()
+    exclude: Globs = ()
+    weights: Weights | None = None
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    nodes: tuple[str, ...] = ()
+    zone: str | None = None
+    at: str | None = None
+    pin: bool = False
+
+
+class ErrorView(Struct, frozen=True):
+    code: str
+    title: str
+    detail: str
+    retryable: bool
+
+
+class FileView(Struct, frozen=True):
+    path: str
+    size: int
+    etag: str
+    state: FileState
+    bytes_done: int
+
+
+class NodePullView(Struct, frozen=True):
+    name: str
+    pull_id: str | None
+    state: PullState
+    bytes_done: int
+    eta_s: float | None
+    error: ErrorView | None
+
+
+class PullView(Struct, frozen=True, kw_only=True):
+    """A pull. `bytes_from_hub + bytes_from_peers + bytes_reused = bytes_done`, accepted bytes by source."""
+
+    id: str
+    repo: str
+    type: RepoType
+    revision: str
+    commit: str | None
+    state: PullState
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    weights: Weights | None = None
+    priority: int = 0
+    pin: bool = False
+    bytes_total: int | None
+    bytes_done: int
+    bytes_from_hub: int
+    bytes_from_peers: int
+    bytes_reused: int
+    files_total: int | None
+    files_done: int | None
+    rate_bytes_per_s: float
+    rate_hub_bytes_per_s: float
+    rate_peers_bytes_per_s: float
+    eta_s: float | None
+    eta_low_s: float | None
+    eta_high_s: float | None
+    stalled_reason: str | None
+    files: tuple[FileView, ...] = ()
+    error: ErrorView | None
+    snapshot_path: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    nodes: tuple[NodePullView, ...] = ()
+
+
+class StoryEntry(Struct, frozen=True):
+    """One event of a pull. `event` is a stable word, `text` a sentence for people."""
+
+    seq: int
+    time: str
+    event: str
+    text: str
+
+
+class LeftOutFile(Struct, frozen=True):
+    path: str
+    size: int
+    reason: str
+
+
+class PlannedFile(Struct, frozen=True):
+    path: str
+    size: int
+    etag: str
+    bytes_held: int
+
+
+class DiskView(Struct, frozen=True):
+    """Disk of the store. `free_bytes_after` may be negative: that is why the pull does not fit."""
+
+    path: str
+    free_bytes: int
+    free_bytes_after: int
+    reserve_bytes: int
+    fits: bool
+
+
+class PlanView(Struct, frozen=True, kw_only=True):
+    """What a pull would do. `bytes_total = bytes_reused + bytes_from_peers + bytes_from_hub`."""
+
+    repo: str
+    type: RepoType
+    revision: str
+    commit: str
+    weights: Weights
+    files: tuple[PlannedFile, ...]
+    left_out: tuple[LeftOutFile, ...]
+    bytes_total: int
+    bytes_reused: int
+    bytes_from_peers: int
+    bytes_from_hub: int
+    bytes_left_out: int
+    disk: DiskView
+    eta_s: float | None
+    eta_low_s: float | None
+    eta_high_s: float | None
+
+
+class RevisionView(Struct, frozen=True, kw_only=True):
+    """A published snapshot. `complete` false: a selection of the repo's files; serve it by path."""
+
+    commit: str
+    refs: tuple[str, ...]
+    complete: bool
+    pinned: bool
+    files: int
+    bytes: int
+    snapshot_path: str
+    published_at: str
+    last_used_at: str | None
+
+
+class ModelView(Struct, frozen=True):
+    """A repo with published snapshots. `bytes` counts a blob once however many revisions share it."""
+
+    type: RepoType
+    repo: str
+    bytes: int
+    revisions: tuple[RevisionView, ...]
+
+
+class RemovedView(Struct, frozen=True):
+    removed: tuple[str, ...]
+    freed_bytes: int
+
+
+class BadFile(Struct, frozen=True):
+    commit: str
+    path: str
+    expected: str
+    actual: str
+
+
+class VerifyView(Struct, frozen=True):
+    """`bad` empty: every file has its hash. A bad file is taken out of the store; pulling fetches it again."""
+
+    type: RepoType
+    repo: str
+    revisions: tuple[str, ...]
+    files: int
+    bytes: int
+    bad: tuple[BadFile, ...]
+
+
+class ClusterView(Struct, frozen=True):
+    name: str
+    members: int
+    reachable: int
+
+
+class CacheView(Struct, frozen=True):
+    hub_dir: str
+    store_dir: str
+    bytes: int
+    free_bytes: int
+    max_bytes: int
+
+
+class RatesView(Struct, frozen=True):
+    hub_bytes_per_s: float
+    peers_bytes_per_s: float
+
+
+class StatusView(Struct, frozen=True, kw_only=True):
+    node: str
+    version: str
+    uptime_s: float
+    ready: bool
+    hub_endpoint: str
+    cluster: ClusterView
+    cache: CacheView
+    rates: RatesView
+    active_pulls: tuple[PullView, ...]
+
+
+class Page(Struct, frozen=True):
+    """A list answer. `next` is the cursor of the following page, null on the last."""
+
+    items: list[Any]
+    next: str | None
+
+
+class Finding(Struct, frozen=True):
+    """One thing the daemon looked at in itself. `fix` says what to do; empty when `outcome` is ok."""
+
+    name: str
+    outcome: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str = ""
+
+
+class ProblemView(Struct, frozen=True):
+    """RFC 9457 problem details with the contract's stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool = False

@@ -1,0 +1,139 @@
+"""Speaks to the daemon: HTTP over TCP or its unix socket, with the standard library only.
+
+Every failure leaves as DaemonUnreachable or ProblemAnswered. One connection a request: the daemon is
+near, and a restarted one is simply reached by the next request.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from distd.cli.failures import DaemonUnreachable, ProblemAnswered
+from distd.cli.target import Target
+from distd.core.refs import Repo
+
+TIMEOUT_S = 30.0
+"""For the connection and for each read. Routes that ask the Hub, or hash files, get their own."""
+HUB_TIMEOUT_S = 300.0
+"""For routes in which the daemon asks the Hub, with its own retries, before it answers."""
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""Largest answer read: a pull with the 200,000 files of the largest manifest takes some 60 MB."""
+
+Query = Mapping[str, str | int | list[str]]
+
+
+class Client:
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> Any:
+        """The answer's JSON value. `timeout_s` None waits for as long as the daemon works."""
+        status, media, raw = self._exchange(method, path, query, body, timeout_s)
+        try:
+            value = json.loads(raw)
+        except ValueError:
+            value = None
+        if status < 400 and media == "application/json" and value is not None:
+            return value
+        if media == "application/problem+json" and isinstance(value, dict) and "code" in value:
+            raise ProblemAnswered(
+                str(value["code"]), str(value.get("title", "Error")), str(value.get("detail", "")), status
+            )
+        raise DaemonUnreachable(
+            f"{self._target} answered, but not as distd does (HTTP {status}): check the address"
+        )
+
+    def get(self, path: str, query: Query | None = None, timeout_s: float | None = TIMEOUT_S) -> Any:
+        return self.call("GET", path, query=query, timeout_s=timeout_s)
+
+    def text(self, path: str) -> tuple[int, str]:
+        """Status and text of a route that answers in plain text, whatever the status."""
+        status, _, raw = self._exchange("GET", path, None, None, TIMEOUT_S)
+        return status, raw.decode("utf-8", "replace")
+
+    def items(self, path: str, query: Query | None = None, limit: int | None = None) -> Iterator[Any]:
+        """The items of a list over all its pages, at most `limit`."""
+        cursor: str | None = None
+        given = 0
+        while True:
+            page = self.get(path, {**(query or {}), **({"cursor": cursor} if cursor else {})})
+            for item in page["items"]:
+                if given == limit:
+                    return
+                given += 1
+                yield item
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def _exchange(
+        self, method: str, path: str, query: Query | None, body: Any, timeout_s: float | None
+    ) -> tuple[int, str, bytes]:
+        headers = {"Accept": "application/json"}
+        if self._target.token:
+            headers["Authorization"] = f"Bearer {self._target.token}"
+        payload = None
+        if body is not None:
+            payload = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        url = self._target.base_path + path + (f"?{urlencode(query, doseq=True)}" if query else "")
+        connection = _connection(self._target, timeout_s)
+        try:
+            connection.request(method, url, payload, headers)
+            answer = connection.getresponse()
+            raw = answer.read(ANSWER_BYTES_MAX + 1)
+        except TimeoutError:
+            raise DaemonUnreachable(f"{self._target} gave no answer within {timeout_s:.0f} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonUnreachable(self._target.unreachable(_reason(error))) from error
+        finally:
+            connection.close()
+        if len(raw) > ANSWER_BYTES_MAX:
+            raise DaemonUnreachable(f"{self._target} answered with over {ANSWER_BYTES_MAX} bytes")
+        return answer.status, answer.headers.get_content_type(), raw
+
+
+def pull_path(pull_id: str, rest: str = "") -> str:
+    return f"/v1/pulls/{quote(pull_id, safe='')}{rest}"
+
+
+def model_path(repo: Repo, rest: str = "") -> str:
+    return f"/v1/models/{repo.type}/{repo.org}/{repo.name}{rest}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"it does not speak HTTP ({type(error).__name__})"
+
+
+def _connection(target: Target, timeout_s: float | None) -> http.client.HTTPConnection:
+    if target.socket:
+        return _UnixConnection(target.socket, timeout_s)
+    kind = http.client.HTTPSConnection if target.tls else http.client.HTTPConnection
+    return kind(target.host, target.port, timeout=timeout_s)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_s)
+        self.sock.connect(self._path)

@@ -1,0 +1,1 @@
+"""The commands, one a file: module `name` defines `command`. `distd.cli.main.COMMANDS` lists them."""

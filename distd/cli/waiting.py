@@ -1,0 +1,42 @@
+"""Waits for a pull by asking again and again, through a restart of the daemon too."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from distd.cli.client import Client, pull_path
+from distd.cli.displays import Display
+from distd.cli.failures import DaemonUnreachable
+
+FINISHED = ("complete", "failed", "cancelled")
+OFFLINE_MAX_S = 30.0
+"""How long the daemon may be away: a restart takes a few seconds, with its checks of the store ten."""
+FIRST_POLL_S = 0.1
+"""The first questions come quickly: a pull whose files are all held is complete at once."""
+POLL_GROWTH = 1.5
+COST_SHARE = 10
+"""Asking takes at most a tenth of the time: the answer for a repo of 100,000 files is large."""
+
+
+def wait(client: Client, pull: dict[str, Any], display: Display) -> dict[str, Any]:
+    """The pull once it has finished. Raises DaemonUnreachable after OFFLINE_MAX_S without an answer,
+    ProblemAnswered when the daemon no longer knows the pull."""
+    pause_s = min(FIRST_POLL_S, display.poll_s)
+    answered_at = time.monotonic()
+    while pull["state"] not in FINISHED:
+        time.sleep(pause_s)
+        asked_at = time.monotonic()
+        try:
+            pull = client.get(pull_path(pull["id"]))
+        except DaemonUnreachable:
+            away_s = time.monotonic() - answered_at
+            if away_s > OFFLINE_MAX_S:
+                raise
+            display.offline(away_s, time.monotonic())
+        else:
+            answered_at = time.monotonic()
+            display.show(pull, answered_at)
+        cost_s = time.monotonic() - asked_at
+        pause_s = max(min(pause_s * POLL_GROWTH, display.poll_s), cost_s * COST_SHARE)
+    return pull

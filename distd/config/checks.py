@@ -1,0 +1,109 @@
+"""Checks across keys: what is well-formed and still cannot work.
+
+Keys of the contract whose feature this version does not have are refused at any value but their
+default: an accepted key that does nothing would be a silent failure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from distd.config.faults import Fault
+from distd.config.kinds import split_listen
+from distd.config.sections import Config
+
+NOT_IN_THIS_VERSION: tuple[str, ...] = (
+    "cache.scrub_interval",
+    "mirror.listen",
+    "cluster.name",
+    "cluster.listen",
+    "cluster.advertise",
+    "cluster.join",
+    "cluster.secret_file",
+    "cluster.tls_cert_file",
+    "cluster.tls_key_file",
+    "cluster.tls_ca_file",
+    "swarm.listen",
+    "swarm.advertise",
+    "swarm.encryption",
+    "swarm.max_connections",
+    "limits.hub_down",
+    "limits.hub_down_cluster",
+    "limits.peer_up",
+    "limits.peer_down",
+    "limits.window",
+    "prefetch",
+)
+"""Known to the contract, without effect yet."""
+
+
+def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
+    """Every fault across keys. `sources` says where a key was set; one that was not is a default."""
+    faults = _unsupported(config, sources)
+
+    def fault(key: str, value: object, reason: str) -> None:
+        faults.append(Fault(sources.get(key, "default"), key, value, reason))
+
+    for key, path in (
+        ("node.state_dir", config.node.state_dir),
+        ("cache.hub_dir", config.hub_dir),
+        ("cache.store_dir", config.store_dir),
+    ):
+        if not os.path.isabs(path) and key in sources:
+            continue  # relative to the working directory, as in a checkout
+        if os.path.exists(path) and not os.path.isdir(path):
+            fault(key, path, "is not a directory")
+    for key, path in (
+        ("hub.token_file", config.hub.token_file),
+        ("hub.ca_file", config.hub.ca_file),
+        ("api.token_file", config.api.token_file),
+    ):
+        if path and not os.access(path, os.R_OK):
+            fault(key, path, "cannot be read: check that it exists and that this user may read it")
+    hub_device, store_device = _device(config.hub_dir), _device(config.store_dir)
+    if hub_device != store_device:
+        fault(
+            "cache.store_dir",
+            config.store_dir,
+            f"lies on another filesystem than cache.hub_dir ({config.hub_dir}): content is shared by hard links, so both must be on one",
+        )
+    if config.hub.source == "xet":
+        fault("hub.source", "xet", "is not in this version: use auto or bridge")
+    return faults
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can connect to `listen`."""
+    host, _ = split_listen(listen)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unsupported(config: Config, sources: Mapping[str, str]) -> list[Fault]:
+    default = msgspec.to_builtins(Config())
+    given = msgspec.to_builtins(config)
+    faults = []
+    for key in NOT_IN_THIS_VERSION:
+        section, _, name = key.partition(".")
+        value = given[section][name] if name else given[section]
+        if value != (default[section][name] if name else default[section]):
+            faults.append(
+                Fault(sources.get(key, "default"), key, value, "is not in this version: leave it out")
+            )
+    return faults
+
+
+def _device(path: str) -> int:
+    """Device of the nearest existing ancestor: where the directory would be made."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return os.stat(path).st_dev

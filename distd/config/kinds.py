@@ -1,0 +1,60 @@
+"""Value kinds that TOML has no type for: sizes, rates, durations, addresses, URLs.
+
+A kind is a mark on a field's type. `parse` turns what a person wrote into the program's value and
+raises ValueError whose text says what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from distd.units import parse_duration, parse_rate, parse_size
+
+
+@dataclass(frozen=True)
+class Kind:
+    parse: Callable[[object], object]
+
+
+def _numeric(parse_text: Callable[[str], float]) -> Callable[[object], object]:
+    def parse(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"{value!r} is neither a number nor a text with a unit")
+        return parse_text(value if isinstance(value, str) else format(value, "f"))
+
+    return parse
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """`"127.0.0.1:7070"`, `"[::1]:7070"` -> host and port. Raises ValueError."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'{listen!r} is not an address: write "HOST:PORT", for instance "127.0.0.1:7070"')
+    return host, int(port)
+
+
+def _listen(value: object) -> object:
+    if value == "":
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} is not an address: write "HOST:PORT"')
+    split_listen(value)
+    return value
+
+
+def _endpoint(value: object) -> object:
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise ValueError(f'{value!r} is not a Hub address: write for instance "https://huggingface.co"')
+    return str(value).rstrip("/")
+
+
+Size = Annotated[int, Kind(_numeric(parse_size))]
+Rate = Annotated[int, Kind(_numeric(parse_rate))]
+Duration = Annotated[float, Kind(_numeric(parse_duration))]
+Listen = Annotated[str, Kind(_listen)]
+Endpoint = Annotated[str, Kind(_endpoint)]

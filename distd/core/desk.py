@@ -1,0 +1,374 @@
+"""The fetch desk: decides what is fetched from the Hub next, over which of the few connections.
+
+One desk serves all pulls. A blob passes through waiting -> opening -> fetching -> hashing and ends
+accepted or failed. Spans go out in file order, so that the hash can follow the arriving bytes.
+
+Things to consider when changing what is fetched next; do not forget to re-check these:
+* order: a higher priority first, then the older pull, then the file's place in it;
+* a blob waits out its back-off, and everything waits out the Hub's rate limit;
+* a server that ignores ranges gets one stream per file, from the beginning;
+* a repair fetches every piece once more and compares, because the Hub hashes only whole files;
+* the last spans are small, so that all connections end together.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+from random import Random
+
+from distd.core.backoff import backoff_s
+from distd.core.desk_events import (
+    AcceptBlob,
+    Action,
+    BlobBroke,
+    BlobDropped,
+    BlobHashed,
+    BlobOpened,
+    BlobWanted,
+    Event,
+    FailBlob,
+    FetchEnded,
+    FetchFaulted,
+    HashBlob,
+    OpenBlob,
+    Order,
+    PieceLost,
+    PieceStored,
+    StartFetch,
+    StopFetch,
+    Tell,
+)
+from distd.core.faults import FaultKind, FetchFault
+from distd.errors import DistdError, HashMismatch
+
+SPAN_BYTES = 16 * 2**20
+"""One request's worth. At 100 MB/s a connection it lasts 160 ms against some 20 ms of round trip to a
+CDN; much larger and the arriving bytes are so far out of order that SHA-256 cannot follow."""
+OPEN_BLOBS_PER_CONNECTION = 2
+"""Blobs open at once, as a multiple of connections: one being fetched, one whose hash is ending."""
+REPAIR_ROUNDS_MAX = 2
+"""Fetching everything again finds a byte that went wrong once; a second time covers one that went wrong
+during the repair. Who gets wrong bytes three times has a Hub that is consistently wrong."""
+ODD_ANSWERS_MAX = 3
+"""A wrong length or hash header may come from one bad cache of the CDN; a third is no coincidence."""
+RATE_LIMIT_WAIT_MAX_S = 3600.0
+"""The Hub's windows last 5 minutes. Who says more than an hour does not want us back."""
+
+
+class Phase(Enum):
+    WAITING = "waiting"
+    OPENING = "opening"
+    FETCHING = "fetching"
+    HASHING = "hashing"
+
+
+@dataclass(slots=True)
+class _Fetch:
+    etag: str
+    next: int
+    end: int
+    progressed: bool = False
+
+
+@dataclass(slots=True)
+class _Blob:
+    etag: str
+    size_bytes: int
+    order: Order
+    phase: Phase = Phase.WAITING
+    piece_length_bytes: int = 0
+    missing: list[int] = field(default_factory=list)
+    """Pieces neither stored nor being fetched, ascending."""
+    in_flight: set[int] = field(default_factory=set)
+    """Ids of its running fetches."""
+    single_stream: bool = False
+    repair_round: int = 0
+    repair_changed: bool = False
+    mismatch: str = ""
+    faults: int = 0
+    odd_answers: int = 0
+    not_before: float = 0.0
+    trouble_since: float | None = None
+    last_fault: FetchFault | None = None
+
+    def pieces(self) -> int:
+        return -(-self.size_bytes // self.piece_length_bytes)
+
+
+class FetchDesk:
+    """`handle(event, now)` is the only door; do the returned actions in order.
+
+    `now` is in monotonic seconds. Call `handle(DeadlineReached(), now)` when `next_deadline` has come.
+    """
+
+    def __init__(self, *, connections: int, give_up_after_s: float, rng: Random) -> None:
+        self._connections = connections
+        self._give_up_after_s = give_up_after_s
+        self._rng = rng
+        self._blobs: dict[str, _Blob] = {}
+        self._queue: list[tuple[Order, str]] = []
+        self._fetches: dict[int, _Fetch] = {}
+        self._next_fetch_id = 1
+        self._hub_paused_until = 0.0
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        actions: list[Action] = []
+        match event:
+            case BlobWanted():
+                self._want(event)
+            case BlobDropped(etag):
+                actions += self._forget(etag)
+            case BlobOpened(etag, piece_length_bytes, stored):
+                self._opened(etag, piece_length_bytes, stored)
+            case PieceStored():
+                self._stored(event)
+            case PieceLost(etag, index):
+                actions += self._lost(etag, index)
+            case FetchEnded(fetch_id):
+                self._end_fetch(fetch_id)
+            case FetchFaulted(fetch_id, fault):
+                actions += self._faulted(fetch_id, fault, now)
+            case BlobHashed(etag, actual, matches):
+                actions += self._hashed(etag, actual, matches)
+            case BlobBroke(etag, error):
+                actions += self._fail(etag, error)
+        return actions + self._assign(now)
+
+    def next_deadline(self) -> float | None:
+        """When something that waits may be tried again; None when only events can change anything."""
+        waiting = [
+            max(blob.not_before, self._hub_paused_until)
+            for blob in self._blobs.values()
+            if blob.phase is Phase.FETCHING and blob.missing
+        ]
+        return min(waiting, default=None)
+
+    def stalled_reason(self, etag: str, now: float) -> str | None:
+        """Why nothing of this blob is arriving, None when there is no particular reason."""
+        blob = self._blobs.get(etag)
+        if blob is None or blob.in_flight or blob.phase is not Phase.FETCHING:
+            return None
+        if self._hub_paused_until > now:
+            return f"the Hub's rate limit opens in {self._hub_paused_until - now:.0f} s"
+        if blob.not_before > now and blob.last_fault:
+            return f"{blob.last_fault.detail}; next attempt in {blob.not_before - now:.0f} s"
+        return None
+
+    def phase(self, etag: str) -> Phase | None:
+        """Where the blob is on its way, None when the desk does not know it."""
+        blob = self._blobs.get(etag)
+        return blob.phase if blob else None
+
+    def check(self) -> None:
+        """Raises AssertionError where the desk contradicts itself. Cheap; tests call it after each event."""
+        assert len(self._fetches) <= self._connections, "more fetches than connections"
+        for blob in self._blobs.values():
+            covered: Counter[int] = Counter(blob.missing)
+            for fetch_id in blob.in_flight:
+                fetch = self._fetches[fetch_id]
+                assert fetch.etag == blob.etag
+                covered.update(range(fetch.next, fetch.end))
+            doubled = [piece for piece, times in covered.items() if times > 1]
+            assert not doubled or blob.single_stream, f"pieces {doubled[:5]} are in two places"
+            assert blob.missing == sorted(blob.missing)
+            if blob.phase is Phase.HASHING:
+                assert not blob.missing, "hashing with pieces missing"
+                assert not blob.in_flight, "hashing with fetches running"
+        owned = {fetch_id for blob in self._blobs.values() for fetch_id in blob.in_flight}
+        assert owned == set(self._fetches), "a fetch belongs to no blob"
+
+    def __repr__(self) -> str:
+        phases = Counter(blob.phase.value for blob in self._blobs.values())
+        counts = ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
+        return f"<FetchDesk {counts or 'idle'}; {len(self._fetches)}/{self._connections} connections>"
+
+    # Blobs come and go.
+
+    def _want(self, event: BlobWanted) -> None:
+        blob = self._blobs.get(event.etag)
+        if blob is None:
+            self._blobs[event.etag] = _Blob(event.etag, event.size_bytes, event.order)
+            bisect.insort(self._queue, (event.order, event.etag))
+        elif event.order < blob.order:
+            if blob.phase is Phase.WAITING:
+                self._queue.remove((blob.order, blob.etag))
+                bisect.insort(self._queue, (event.order, blob.etag))
+            blob.order = event.order
+
+    def _opened(self, etag: str, piece_length_bytes: int, stored: frozenset[int]) -> None:
+        blob = self._blobs.get(etag)
+        if blob is None or blob.phase is not Phase.OPENING:
+            return
+        blob.phase = Phase.FETCHING
+        blob.piece_length_bytes = piece_length_bytes
+        blob.missing = [piece for piece in range(blob.pieces()) if piece not in stored]
+
+    def _forget(self, etag: str) -> list[Action]:
+        blob = self._blobs.pop(etag, None)
+        if blob is None:
+            return []
+        if blob.phase is Phase.WAITING:
+            self._queue.remove((blob.order, etag))
+        return self._stop_all(blob)
+
+    def _fail(self, etag: str, error: DistdError) -> list[Action]:
+        if etag not in self._blobs:
+            return []
+        return [*self._forget(etag), FailBlob(etag, error)]
+
+    # Pieces and fetches.
+
+    def _stored(self, event: PieceStored) -> None:
+        blob, fetch = self._blobs.get(event.etag), self._fetches.get(event.fetch_id)
+        if blob is None or fetch is None:
+            return
+        fetch.next = event.index + 1
+        fetch.progressed = True
+        blob.faults = 0
+        blob.trouble_since = None
+        blob.repair_changed |= event.changed
+
+    def _lost(self, etag: str, index: int) -> list[Action]:
+        blob = self._blobs.get(etag)
+        if blob is None or index in blob.missing or blob.phase not in (Phase.FETCHING, Phase.HASHING):
+            return []
+        bisect.insort(blob.missing, index)
+        blob.phase = Phase.FETCHING
+        return [Tell(etag, "piece_lost", f"piece {index} did not survive the last stop; it is fetched again")]
+
+    def _end_fetch(self, fetch_id: int) -> _Fetch | None:
+        fetch = self._fetches.pop(fetch_id, None)
+        if fetch is not None:
+            blob = self._blobs[fetch.etag]
+            blob.in_flight.discard(fetch_id)
+            for piece in range(fetch.next, fetch.end):
+                bisect.insort(blob.missing, piece)
+        return fetch
+
+    def _stop_all(self, blob: _Blob) -> list[Action]:
+        stopped = sorted(blob.in_flight)
+        for fetch_id in stopped:
+            del self._fetches[fetch_id]
+        blob.in_flight.clear()
+        return [StopFetch(fetch_id) for fetch_id in stopped]
+
+    # What went wrong.
+
+    def _faulted(self, fetch_id: int, fault: FetchFault, now: float) -> list[Action]:
+        fetch = self._end_fetch(fetch_id)
+        if fetch is None:
+            return []
+        blob = self._blobs[fetch.etag]
+        blob.last_fault = fault
+        told: list[Action] = [Tell(blob.etag, f"hub_{fault.kind.value}", fault.detail)]
+        if fault.final:
+            return [*told, *self._fail(blob.etag, fault.error)]
+        if fault.kind is FaultKind.RATE_LIMITED:
+            wait_s = fault.retry_after_s or backoff_s(blob.faults + 1, self._rng)
+            if wait_s > RATE_LIMIT_WAIT_MAX_S:
+                return [*told, *self._fail(blob.etag, fault.error)]
+            self._hub_paused_until = max(self._hub_paused_until, now + wait_s)
+            return told
+        if fault.kind is FaultKind.RANGE_IGNORED:
+            return told + self._switch_to_single_stream(blob)
+        if fault.kind in (FaultKind.WRONG_LENGTH, FaultKind.WRONG_ETAG):
+            blob.odd_answers += 1
+            if blob.odd_answers >= ODD_ANSWERS_MAX:
+                return [*told, *self._fail(blob.etag, fault.error)]
+        if fetch.progressed and fault.kind in (FaultKind.CUT, FaultKind.STALLED):
+            return told  # the connection worked until now: go on at once
+        blob.trouble_since = now if blob.trouble_since is None else blob.trouble_since
+        if now - blob.trouble_since >= self._give_up_after_s:
+            return [*told, *self._fail(blob.etag, fault.error)]
+        if now >= blob.not_before:  # parallel fetches that fail together are one failure
+            blob.faults += 1
+            blob.not_before = now + backoff_s(blob.faults, self._rng)
+        return told
+
+    def _switch_to_single_stream(self, blob: _Blob) -> list[Action]:
+        """The whole file in one request from its beginning; pieces already stored are written again."""
+        blob.single_stream = True
+        stopped = self._stop_all(blob)
+        blob.missing = list(range(blob.pieces()))
+        return stopped
+
+    def _hashed(self, etag: str, actual: str, matches: bool) -> list[Action]:
+        blob = self._blobs.get(etag)
+        if blob is None or blob.phase is not Phase.HASHING:
+            return []
+        if matches:
+            del self._blobs[etag]
+            return [AcceptBlob(etag, actual)]
+        blob.mismatch = actual
+        if blob.repair_round >= REPAIR_ROUNDS_MAX:
+            return self._fail(etag, HashMismatch(etag, etag, actual))
+        blob.repair_round += 1
+        blob.repair_changed = False
+        blob.phase = Phase.FETCHING
+        blob.missing = list(range(blob.pieces()))
+        text = f"the content hashes to {actual} instead of {etag}; every piece is fetched again and compared"
+        return [Tell(etag, "hash_mismatch", text)]
+
+    # What comes next.
+
+    def _assign(self, now: float) -> list[Action]:
+        """Gives free connections to blobs in order, ends blobs that have all pieces, opens new ones."""
+        actions: list[Action] = []
+        open_blobs = sorted(
+            (
+                blob
+                for blob in self._blobs.values()
+                if blob.phase in (Phase.FETCHING, Phase.OPENING, Phase.HASHING)
+            ),
+            key=lambda blob: blob.order,
+        )
+        for blob in open_blobs:
+            if blob.phase is not Phase.FETCHING:
+                continue
+            if not blob.missing and not blob.in_flight:
+                actions += self._end_blob(blob)
+            elif now >= max(blob.not_before, self._hub_paused_until):
+                while blob.missing and len(self._fetches) < self._connections:
+                    if blob.single_stream and blob.in_flight:
+                        break
+                    actions.append(self._start_span(blob))
+        # Opening is a promise to fetch: no more blobs are opened than connections stand free.
+        opening = sum(blob.phase is Phase.OPENING for blob in open_blobs)
+        room = min(
+            self._connections - len(self._fetches) - opening,
+            self._connections * OPEN_BLOBS_PER_CONNECTION - len(open_blobs),
+        )
+        while self._queue and room > 0 and now >= self._hub_paused_until:
+            _, etag = self._queue.pop(0)
+            self._blobs[etag].phase = Phase.OPENING
+            actions.append(OpenBlob(etag, self._blobs[etag].size_bytes))
+            room -= 1
+        return actions
+
+    def _start_span(self, blob: _Blob) -> StartFetch:
+        first = blob.missing[0]
+        limit = len(blob.missing) if blob.single_stream else self._span_pieces(blob)
+        count = 1
+        while count < limit and count < len(blob.missing) and blob.missing[count] == first + count:
+            count += 1
+        del blob.missing[:count]
+        fetch_id, self._next_fetch_id = self._next_fetch_id, self._next_fetch_id + 1
+        self._fetches[fetch_id] = _Fetch(blob.etag, first, first + count)
+        blob.in_flight.add(fetch_id)
+        length = blob.piece_length_bytes
+        return StartFetch(fetch_id, blob.etag, first * length, min((first + count) * length, blob.size_bytes))
+
+    def _span_pieces(self, blob: _Blob) -> int:
+        full = max(1, SPAN_BYTES // blob.piece_length_bytes)
+        fair = -(-len(blob.missing) // (2 * self._connections))
+        return max(1, min(full, fair))
+
+    def _end_blob(self, blob: _Blob) -> list[Action]:
+        if blob.repair_round and not blob.repair_changed:
+            # Fetched twice, the same bytes twice: it is the Hub that is wrong.
+            return self._fail(blob.etag, HashMismatch(blob.etag, blob.etag, blob.mismatch))
+        blob.phase = Phase.HASHING
+        return [HashBlob(blob.etag, again=blob.repair_round > 0)]

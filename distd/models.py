@@ -1,0 +1,221 @@
+"""Models: what the cache holds, as the API's resource, and the publishing of a pull's snapshot.
+
+The disk says what is published; the database adds what the disk cannot tell (pins, dates, which files
+a filtered snapshot was meant to have). A snapshot somebody removed with `hf cache rm` is forgotten here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from itertools import groupby
+
+import msgspec
+
+from distd.api.schema import BadFile, ModelView, RemovedView, RevisionView, VerifyView
+from distd.core.manifest import Manifest, ManifestFile
+from distd.core.refs import Repo, is_commit, parse_repo
+from distd.errors import Conflict, NotFound
+from distd.pulls.active import ActivePull
+from distd.pulls.views import rfc3339
+from distd.state.snapshots import SnapshotRecord, SnapshotTable
+from distd.store.blobs import BlobStore
+from distd.store.cache import HubCache
+from distd.store.manifests import ManifestStore
+
+
+class ModelService:
+    """Implements the API's `Models`. `open` loads the database; `publish` is handed to the pulls."""
+
+    def __init__(
+        self,
+        *,
+        cache: HubCache,
+        blobs: BlobStore,
+        manifests: ManifestStore,
+        table: SnapshotTable,
+        is_pulling: Callable[[str, str], bool],
+        needed_etags: Callable[[], set[str]],
+    ) -> None:
+        self._cache = cache
+        self._blobs = blobs
+        self._manifests = manifests
+        self._table = table
+        self._is_pulling = is_pulling
+        self._needed_etags = needed_etags
+        self._records: dict[tuple[str, str], SnapshotRecord] = {}
+
+    async def open(self) -> None:
+        self._records = await self._table.load()
+
+    async def publish(self, pull: ActivePull) -> str:
+        """Makes the pull's snapshot visible and returns its path. Idempotent."""
+        manifest, files = pull.manifest, pull.files
+        assert manifest is not None
+        assert files is not None
+        folder = manifest.repo.folder
+        earlier = self._records.get((folder, manifest.commit))
+        paths = {file.path for file in files}
+        if earlier is not None and await self._exists(manifest.repo, earlier.commit):
+            paths |= set(earlier.paths) if earlier.paths is not None else set(manifest.by_path)
+        complete = paths >= set(manifest.by_path)
+        refs = [] if is_commit(pull.ref.revision) else [pull.ref.revision]
+        path = await self._cache.publish(manifest, files, refs, complete)
+        published = [file for file in manifest.files if file.path in paths]
+        record = SnapshotRecord(
+            type=manifest.repo.type,
+            repo=manifest.repo.id,
+            commit=manifest.commit,
+            paths=None if complete else tuple(sorted(paths)),
+            size_bytes=sum({file.etag: file.size_bytes for file in published}.values()),
+            files=len(published),
+            pinned=pull.request.pin or (earlier.pinned if earlier else False),
+            published_at=time.time(),
+        )
+        self._records[folder, manifest.commit] = record
+        await self._table.save(folder, record)
+        return str(path)
+
+    # The API's Models.
+
+    async def page(self, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
+        await self._forget_vanished()
+        keys = sorted({(record.type, record.repo) for record in self._records.values()})
+        chosen = [key for key in keys if after is None or "/".join(key) > after]
+        views = [await self._view(parse_repo(repo, type_)) for type_, repo in chosen[:limit]]
+        return views, "/".join(chosen[limit - 1]) if len(chosen) > limit else None
+
+    async def get(self, repo: Repo) -> ModelView:
+        await self._forget_vanished(repo)
+        self._of(repo)
+        return await self._view(repo)
+
+    async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
+        records = await self._chosen(repo, revision)
+        if self._is_pulling(repo.type, repo.id):
+            raise Conflict(f"{repo} is being pulled: cancel the pull first (distctl pulls)")
+        pinned = [record.commit[:12] for record in records if record.pinned]
+        if pinned:
+            raise Conflict(f"{repo} is pinned at {', '.join(pinned)}: distctl unpin it first")
+        freed = 0
+        for record in records:
+            manifest = await asyncio.to_thread(self._manifests.load, repo, record.commit)
+            freed += await self._cache.unpublish(repo, record.commit)
+            del self._records[repo.folder, record.commit]
+            await self._table.delete(repo.folder, record.commit)
+            freed += await self._free_unused(manifest)
+            self._manifests.delete(repo, record.commit)
+        return RemovedView(tuple(record.commit for record in records), freed)
+
+    async def verify(self, repo: Repo, revision: str | None) -> VerifyView:
+        records = await self._chosen(repo, revision)
+        bad: list[BadFile] = []
+        seen: dict[str, int] = {}
+        files = 0
+        for record in records:
+            for file in await self._files(repo, record):
+                files += 1
+                seen[file.etag] = file.size_bytes
+            found = await self._cache.verify(repo, record.commit, await self._files(repo, record))
+            for path, expected, actual in found:
+                bad.append(BadFile(record.commit, path, expected, actual))
+                self._blobs.quarantine(expected)
+        return VerifyView(
+            repo.type,
+            repo.id,
+            tuple(record.commit for record in records),
+            files,
+            sum(seen.values()),
+            tuple(bad),
+        )
+
+    async def pin(self, repo: Repo, revision: str | None, pinned: bool) -> ModelView:
+        for record in await self._chosen(repo, revision):
+            changed = msgspec.structs.replace(record, pinned=pinned)
+            self._records[repo.folder, record.commit] = changed
+            await self._table.save(repo.folder, changed)
+        return await self._view(repo)
+
+    # Inside.
+
+    def _of(self, repo: Repo) -> list[SnapshotRecord]:
+        """The repo's snapshots, newest first. Raises NotFound."""
+        records = [record for (folder, _), record in self._records.items() if folder == repo.folder]
+        if not records:
+            raise NotFound(f"{repo} is not in the cache: distctl pull {repo.id} fetches it")
+        return sorted(records, key=lambda record: -record.published_at)
+
+    async def _chosen(self, repo: Repo, revision: str | None) -> list[SnapshotRecord]:
+        """The snapshots a request means: all, or the one at a commit or a ref. Raises NotFound."""
+        await self._forget_vanished(repo)
+        records = self._of(repo)
+        if revision is None:
+            return records
+        commit = (
+            revision
+            if is_commit(revision)
+            else (await asyncio.to_thread(self._cache.refs, repo)).get(revision)
+        )
+        chosen = [record for record in records if record.commit == commit]
+        if not chosen:
+            raise NotFound(
+                f"{repo} has no snapshot at {revision} in the cache: distctl ls shows what is there"
+            )
+        return chosen
+
+    async def _view(self, repo: Repo) -> ModelView:
+        records = self._of(repo)
+        refs = await asyncio.to_thread(self._cache.refs, repo)
+        sizes: dict[str, int] = {}
+        for record in records:
+            sizes |= {file.etag: file.size_bytes for file in await self._files(repo, record)}
+        return ModelView(
+            type=repo.type,
+            repo=repo.id,
+            bytes=sum(sizes.values()),
+            revisions=tuple(
+                RevisionView(
+                    commit=record.commit,
+                    refs=tuple(sorted(name for name, commit in refs.items() if commit == record.commit)),
+                    complete=record.paths is None,
+                    pinned=record.pinned,
+                    files=record.files,
+                    bytes=record.size_bytes,
+                    snapshot_path=str(self._cache.hub_dir / repo.folder / "snapshots" / record.commit),
+                    published_at=rfc3339(record.published_at) or "",
+                    last_used_at=rfc3339(record.last_used_at),
+                )
+                for record in records
+            ),
+        )
+
+    async def _files(self, repo: Repo, record: SnapshotRecord) -> list[ManifestFile]:
+        manifest = await asyncio.to_thread(self._manifests.load, repo, record.commit)
+        if manifest is None:
+            return []
+        return [file for file in manifest.files if record.paths is None or file.path in record.paths]
+
+    async def _exists(self, repo: Repo, commit: str) -> bool:
+        return commit in await asyncio.to_thread(self._cache.snapshots, repo)
+
+    async def _forget_vanished(self, repo: Repo | None = None) -> None:
+        """Drops the records of snapshots that somebody removed from the cache."""
+        keys = sorted(key for key in self._records if repo is None or key[0] == repo.folder)
+        for folder, group in groupby(keys, key=lambda key: key[0]):
+            commits = [commit for _, commit in group]
+            record = self._records[folder, commits[0]]
+            present = await asyncio.to_thread(self._cache.snapshots, parse_repo(record.repo, record.type))
+            for commit in commits:
+                if commit not in present:
+                    del self._records[folder, commit]
+                    await self._table.delete(folder, commit)
+
+    async def _free_unused(self, manifest: Manifest | None) -> int:
+        """Removes the store's copy of blobs that no snapshot and no unfinished pull has; returns the bytes."""
+        if manifest is None:
+            return 0
+        used = self._needed_etags()
+        for record in self._records.values():
+            used |= {file.etag for file in await self._files(parse_repo(record.repo, record.type), record)}
+        return sum(self._blobs.remove(etag) for etag in {file.etag for file in manifest.files} - used)

@@ -1,0 +1,119 @@
+"""This node as a whole: its status, whether it can serve, and what is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+from distd import __version__
+from distd.api.schema import CacheView, ClusterView, Finding, PullView, RatesView, StatusView
+from distd.config import Config
+from distd.core.rates import Meter
+from distd.errors import DistdError
+from distd.hub.resolver import Resolver
+from distd.store.blobs import BlobStore
+from distd.units import format_size
+
+USAGE_INTERVAL_S = 10.0
+"""How often the store's size is counted; it is a directory walk, so not at every question."""
+CLOCK_PAST_S = 1_700_000_000
+"""A wall clock before late 2023 was never set: TLS certificates would not be valid yet."""
+
+
+class NodeService:
+    """Implements the API's `Node`. Run `watch` as a task beside the API."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        blobs: BlobStore,
+        resolver: Resolver,
+        hub_meter: Meter,
+        active_pulls: Callable[[], tuple[PullView, ...]],
+    ) -> None:
+        self._config = config
+        self._blobs = blobs
+        self._resolver = resolver
+        self._hub_meter = hub_meter
+        self._active_pulls = active_pulls
+        self._started = time.monotonic()
+        self._usage_bytes = 0
+
+    async def watch(self) -> None:
+        """Keeps the store's size current, for ever."""
+        while True:
+            self._usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
+            await asyncio.sleep(USAGE_INTERVAL_S)
+
+    def status(self) -> StatusView:
+        config = self._config
+        return StatusView(
+            node=config.node.name,
+            version=__version__,
+            uptime_s=time.monotonic() - self._started,
+            ready=not self.unready_reasons(),
+            hub_endpoint=config.hub.endpoint,
+            cluster=ClusterView(name=config.cluster.name, members=1, reachable=1),
+            cache=CacheView(
+                hub_dir=os.path.abspath(config.hub_dir),
+                store_dir=os.path.abspath(config.store_dir),
+                bytes=self._usage_bytes,
+                free_bytes=self._blobs.free_bytes(),
+                max_bytes=config.cache.max_bytes,
+            ),
+            rates=RatesView(
+                hub_bytes_per_s=self._hub_meter.rate(5.0, time.monotonic()), peers_bytes_per_s=0.0
+            ),
+            active_pulls=self._active_pulls(),
+        )
+
+    def unready_reasons(self) -> list[str]:
+        return [finding.detail for finding in self._disk_findings() if finding.outcome == "fail"]
+
+    async def diagnose(self) -> list[Finding]:
+        findings = self._disk_findings()
+        findings.append(await self._hub_finding())
+        if time.time() < CLOCK_PAST_S:
+            findings.append(
+                Finding(
+                    "clock", "fail", "the clock says it is long ago", "set the clock (chronyc, timedatectl)"
+                )
+            )
+        else:
+            findings.append(Finding("clock", "ok", "plausible"))
+        return findings
+
+    def _disk_findings(self) -> list[Finding]:
+        findings = []
+        for name, path in (("hub_dir", self._config.hub_dir), ("store_dir", self._config.store_dir)):
+            if os.access(path, os.W_OK | os.X_OK):
+                findings.append(Finding(f"cache.{name}", "ok", f"{os.path.abspath(path)} is writable"))
+            else:
+                detail = f"{os.path.abspath(path)} cannot be written"
+                findings.append(Finding(f"cache.{name}", "fail", detail, "check its owner, mode and mount"))
+        reserve = self._config.cache.min_free_bytes
+        try:
+            free = self._blobs.free_bytes()
+        except OSError as error:
+            return [*findings, Finding("disk", "fail", f"free space is unknown: {error}", "check the mount")]
+        text = f"{format_size(free)} free, {format_size(reserve)} reserved (cache.min_free_bytes)"
+        if free < reserve:
+            findings.append(Finding("disk", "fail", text, "free space or remove models (distctl rm)"))
+        else:
+            findings.append(Finding("disk", "ok", text))
+        return findings
+
+    async def _hub_finding(self) -> Finding:
+        if not self._config.hub.fetch:
+            return Finding("hub", "ok", "not used by this node (hub.fetch is off)")
+        try:
+            return Finding("hub", "ok", await asyncio.wait_for(self._resolver.check(), timeout=10.0))
+        except TimeoutError:
+            reason = "no answer within 10 s"
+        except DistdError as error:
+            reason = str(error)
+        fix = "check hub.endpoint, DNS, the proxy variables and hub.token_file"
+        return Finding("hub", "fail", f"{self._config.hub.endpoint}: {reason}", fix)

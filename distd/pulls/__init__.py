@@ -1,0 +1,1 @@
+"""The shell around the pull machines: plans, transfers, publishing, and pulls as a resource."""

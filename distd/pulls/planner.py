@@ -1,0 +1,185 @@
+"""Plans: what a ref means now, which of its files are taken, what is held, and whether the rest fits.
+
+The same plan answers `distctl plan` and begins every pull, so that what is announced is what happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distd.core.manifest import Manifest, ManifestFile
+from distd.core.pull import BlobNeed
+from distd.core.refs import Ref, Repo, is_commit
+from distd.core.selection import Selection, Weights, select
+from distd.errors import DistdError, HubUnreachable, NoSpace, RateLimited
+from distd.hub.resolver import Resolver
+from distd.store.blobs import BlobStore
+from distd.store.cache import HubCache
+from distd.store.manifests import ManifestStore
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The disk before and after. `needed_bytes` is what has no place on it yet."""
+
+    path: str
+    free_bytes: int
+    needed_bytes: int
+    reserve_bytes: int
+    over_quota_bytes: int
+    """By how much the cache would exceed `cache.max_bytes`; 0 when it does not or there is no quota."""
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes == 0 or (
+            self.free_bytes - self.needed_bytes >= self.reserve_bytes and self.over_quota_bytes == 0
+        )
+
+    def check(self) -> None:
+        """Raises NoSpace with the numbers."""
+        if not self.fits:
+            raise NoSpace(
+                self.needed_bytes, self.free_bytes, self.reserve_bytes, self.path, self.over_quota_bytes
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    manifest: Manifest
+    selection: Selection
+    remarks: tuple[tuple[str, str], ...]
+    """(event, text) for the story: content adopted from the cache, or found there with another hash."""
+    needs: tuple[BlobNeed, ...]
+    space: Space
+
+    @property
+    def bytes_total(self) -> int:
+        return self.selection.size_bytes
+
+    @property
+    def reused_bytes(self) -> int:
+        """Held content, and files that repeat another one of the plan; journalled parts of needs apart."""
+        return self.bytes_total - sum(need.size_bytes for need in self.needs)
+
+
+class Planner:
+    """Asks the Hub once per commit: manifests are kept, a known commit needs no request."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        manifests: ManifestStore,
+        blobs: BlobStore,
+        cache: HubCache,
+        *,
+        endpoint: str,
+        may_fetch: bool,
+        reserve_bytes: int,
+        max_bytes: int,
+        unreserved_bytes: Callable[[], int],
+    ) -> None:
+        self._resolver = resolver
+        self._manifests = manifests
+        self._blobs = blobs
+        self._cache = cache
+        self._endpoint = endpoint
+        self._may_fetch = may_fetch
+        self._reserve_bytes = reserve_bytes
+        self._max_bytes = max_bytes
+        self._unreserved_bytes = unreserved_bytes
+
+    async def plan(
+        self,
+        ref: Ref,
+        include: tuple[str, ...],
+        exclude: tuple[str, ...],
+        weights: Weights | None,
+        *,
+        adopt: bool = False,
+    ) -> Plan:
+        """Raises every error a pull of this can fail with before it fetches, except NoSpace: see `Space`.
+
+        `adopt`: hash what another program left in the cache and take it into the store where it is
+        right. Without it such content counts as held by its size alone, and nothing is changed.
+        """
+        manifest, trouble = await self._manifest(ref)
+        selection = select(manifest, include, exclude, weights)
+        seen: set[str] = set()
+        needs: dict[str, BlobNeed] = {}
+        remarks: list[tuple[str, str]] = []
+        for file in selection.files:
+            if file.etag in seen:
+                continue
+            seen.add(file.etag)
+            if not await self._is_held(manifest, file, remarks, adopt=adopt):
+                journalled = self._blobs.incoming_bytes(file.etag)
+                reused = sum(journalled.values()) if journalled else 0
+                needs[file.etag] = BlobNeed(file.etag, file.size_bytes, file.path, reused)
+        if needs and trouble is not None:
+            raise trouble
+        if needs and not self._may_fetch:
+            raise HubUnreachable(self._endpoint, "hub.fetch is off on this node")
+        if trouble is not None:
+            text = f"{trouble.title}; commit {manifest.commit}, the last one known, is used"
+            remarks.append((trouble.code, text))
+        space = self._space(tuple(needs.values()))
+        return Plan(manifest, selection, tuple(remarks), tuple(needs.values()), space)
+
+    async def _manifest(self, ref: Ref) -> tuple[Manifest, DistdError | None]:
+        """The manifest, and why it is not fresh if it is not."""
+        if is_commit(ref.revision):
+            known = await self._load(ref.repo, ref.revision)
+            if known is not None:
+                return known, None
+        try:
+            manifest = await self._resolver.resolve(ref)
+        except (HubUnreachable, RateLimited) as error:
+            known_ref = self._manifests.ref(ref.repo, ref.revision)
+            last = await self._load(ref.repo, known_ref.commit) if known_ref else None
+            if last is None:
+                raise
+            return last, error
+        await self._manifests.save(manifest)
+        if not is_commit(ref.revision):
+            await self._manifests.save_ref(ref.repo, ref.revision, manifest.commit, time.time())
+        return manifest, None
+
+    async def _load(self, repo: Repo, commit: str) -> Manifest | None:
+        # Parsing a manifest of 200,000 files takes a second: off the loop.
+        return await asyncio.to_thread(self._manifests.load, repo, commit)
+
+    async def _is_held(
+        self, manifest: Manifest, file: ManifestFile, remarks: list[tuple[str, str]], *, adopt: bool
+    ) -> bool:
+        if self._blobs.has(file.etag, file.size_bytes):
+            return True
+        found = await self._cache.find(manifest.repo, file.etag, file.size_bytes)
+        if found is None or not adopt:
+            return found is not None
+        if await self._blobs.adopt(file.etag, file.size_bytes, found):
+            remarks.append(("adopted", f"{file.path}: found in the cache with the right hash"))
+            return True
+        remarks.append(
+            ("hash_mismatch", f"{file.path}: the cache has other bytes under its name; it is fetched")
+        )
+        return False
+
+    def _space(self, needs: tuple[BlobNeed, ...]) -> Space:
+        needed = 0
+        for need in needs:
+            if self._blobs.incoming_bytes(need.etag) is None:
+                needed += need.size_bytes  # an incoming file has its full length on disk already
+        promised = self._unreserved_bytes()
+        over = 0
+        if self._max_bytes and needed:
+            over = max(0, self._blobs.usage_bytes() + promised + needed - self._max_bytes)
+        return Space(
+            path=str(self._blobs.store_dir),
+            free_bytes=self._blobs.free_bytes() - promised,
+            needed_bytes=needed,
+            reserve_bytes=self._reserve_bytes,
+            over_quota_bytes=over,
+        )

@@ -1,0 +1,330 @@
+"""Pulls as the API's resource: submitted, looked up, steered, and resumed when the daemon starts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from distd.api.schema import (
+    DiskView,
+    LeftOutFile,
+    PlannedFile,
+    PlanView,
+    PullRequest,
+    PullState,
+    PullView,
+    StoryEntry,
+)
+from distd.core import pull as core
+from distd.core.manifest import ManifestFile
+from distd.core.rates import Meter
+from distd.core.refs import Ref, parse_ref, parse_repo
+from distd.core.selection import select
+from distd.errors import Conflict, DistdError, InvalidRequest, NotFound
+from distd.pulls.active import ActivePull
+from distd.pulls.planner import Plan, Planner
+from distd.pulls.transfers import Transfers
+from distd.pulls.views import pull_view, rfc3339
+from distd.state.pulls import PullTable
+from distd.store.blobs import BlobStore
+from distd.store.manifests import ManifestStore
+
+UNFINISHED_PULLS_MAX = 1000
+"""More than anybody waits for; keeps a script in a loop from filling the memory."""
+
+FINISHED_KEPT = 1000
+"""Finished pulls in memory, as many as the database keeps."""
+FINISHED_FILE_LISTS_MAX = 32
+"""File lists of finished pulls kept ready; others are read from the manifest when asked for."""
+
+_ASKED: dict[str, core.Event] = {
+    "cancel": core.CancelAsked(),
+    "pause": core.PauseAsked(),
+    "resume": core.ResumeAsked(),
+}
+
+Selected = tuple[str, str, str, frozenset[str], frozenset[str], str | None]
+
+
+class PullService:
+    """Implements the API's `Pulls`. `open` resumes what was unfinished; `close` leaves it for next time."""
+
+    def __init__(
+        self,
+        *,
+        node_name: str,
+        zone: str,
+        planner: Planner,
+        transfers: Transfers,
+        blobs: BlobStore,
+        manifests: ManifestStore,
+        table: PullTable,
+        publish: Callable[[ActivePull], Awaitable[str]],
+    ) -> None:
+        self._node_name = node_name
+        self._zone = zone
+        self._planner = planner
+        self._transfers = transfers
+        self._blobs = blobs
+        self._manifests = manifests
+        self._table = table
+        self._publish = publish
+        self._records: dict[str, tuple[PullRequest, core.PullRecord]] = {}
+        self._active: dict[str, ActivePull] = {}
+        self._finished_files: dict[str, tuple[ManifestFile, ...]] = {}
+        self._last_number = 0
+        self._idle_meter = Meter()
+
+    async def open(self) -> None:
+        for request, record in await self._table.load():
+            self._last_number = max(self._last_number, record.number)
+            if record.state in core.FINISHED:
+                self._records[record.id] = (request, record)
+            else:
+                self._activate(request, record)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(pull.stop() for pull in self._active.values()))
+
+    def unreserved_bytes(self) -> int:
+        """Bytes that unfinished pulls need on disk and that are not preallocated yet."""
+        needs = {
+            need.etag: need.size_bytes
+            for pull in self._active.values()
+            if pull.record.state == "downloading"
+            for need in pull.machine.missing
+        }
+        return sum(
+            size
+            for etag, size in needs.items()
+            if not self._transfers.is_open(etag) and self._blobs.incoming_bytes(etag) is None
+        )
+
+    def needed_etags(self) -> set[str]:
+        """Blobs that unfinished pulls rely on, held ones included."""
+        return {file.etag for pull in self._active.values() for file in pull.files or ()}
+
+    def is_pulling(self, type_: str, repo: str) -> bool:
+        return any(pull.request.type == type_ and pull.request.repo == repo for pull in self._active.values())
+
+    def active_views(self) -> tuple[PullView, ...]:
+        return tuple(self._view(pull_id, with_files=False) for pull_id in self._active)
+
+    # The API's Pulls.
+
+    async def submit(self, request: PullRequest) -> PullView:
+        request = self._checked(request)
+        key = _selected(request)
+        for pull in self._active.values():
+            if _selected(pull.request) == key:
+                return self.get(pull.record.id)
+        if len(self._active) >= UNFINISHED_PULLS_MAX:
+            raise Conflict(
+                f"{UNFINISHED_PULLS_MAX} pulls are unfinished already: wait for some, or cancel some"
+            )
+        self._last_number += 1
+        record = core.PullRecord(
+            id=f"{self._last_number:08x}{secrets.token_hex(4)}",
+            number=self._last_number,
+            state="queued",
+            created_at=time.time(),
+            start_at=_start_at(request.at),
+        )
+        await self._table.save(request, record)
+        self._activate(request, record)
+        return self.get(record.id)
+
+    def get(self, pull_id: str) -> PullView:
+        return self._view(pull_id, with_files=True)
+
+    def page(
+        self, states: frozenset[PullState], after: str | None, limit: int
+    ) -> tuple[list[PullView], str | None]:
+        ids = sorted([*self._records, *self._active], reverse=True)
+        chosen = [
+            pull_id
+            for pull_id in ids
+            if (after is None or pull_id < after) and (not states or self._pair(pull_id)[1].state in states)
+        ]
+        views = [self._view(pull_id, with_files=False) for pull_id in chosen[:limit]]
+        return views, chosen[limit - 1] if len(chosen) > limit else None
+
+    async def control(self, pull_id: str, verb: str) -> PullView:
+        _, record = self._pair(pull_id)
+        pull = self._active.get(pull_id)
+        if pull is None:
+            if verb == "cancel" and record.state == "cancelled":
+                return self.get(pull_id)
+            raise Conflict(
+                f"pull {pull_id} is {record.state}: only an unfinished pull can be changed ({verb})"
+            )
+        pull.post(_ASKED[verb])
+        return self.get(pull_id)
+
+    async def story(self, pull_id: str, after_seq: int, limit: int) -> list[StoryEntry]:
+        self._pair(pull_id)
+        lines = await self._table.story(pull_id, after_seq, limit)
+        return [StoryEntry(line.seq, rfc3339(line.time) or "", line.event, line.text) for line in lines]
+
+    async def plan(self, request: PullRequest) -> PlanView:
+        request = self._checked(request)
+        ref = Ref(parse_repo(request.repo, request.type), request.revision)
+        plan = await self._planner.plan(ref, request.include, request.exclude, request.weights)
+        return _plan_view(request, plan)
+
+    # Inside.
+
+    def _activate(self, request: PullRequest, record: core.PullRecord) -> None:
+        pull = ActivePull(
+            request,
+            record,
+            planner=self._planner,
+            transfers=self._transfers,
+            table=self._table,
+            publish=self._publish,
+            finished=self._finished,
+        )
+        self._active[record.id] = pull
+        pull.start()
+
+    def _finished(self, pull: ActivePull) -> None:
+        del self._active[pull.record.id]
+        self._records[pull.record.id] = (pull.request, pull.record)
+        if pull.files is not None:
+            self._finished_files[pull.record.id] = pull.files
+        while len(self._records) > FINISHED_KEPT:
+            del self._records[min(self._records)]
+
+    def _pair(self, pull_id: str) -> tuple[PullRequest, core.PullRecord]:
+        if pull := self._active.get(pull_id):
+            return pull.request, pull.record
+        if pair := self._records.get(pull_id):
+            return pair
+        raise NotFound(f"there is no pull {pull_id}: distctl pulls lists them")
+
+    def _view(self, pull_id: str, *, with_files: bool) -> PullView:
+        request, record = self._pair(pull_id)
+        pull = self._active.get(pull_id)
+        return pull_view(
+            request,
+            record,
+            progress=self._transfers.progress,
+            files=self._files(request, record, pull) if with_files else None,
+            meter=pull.meter if pull else self._idle_meter,
+            now=time.monotonic(),
+            stalled_reason=pull.stalled_reason() if pull else None,
+            node_name=self._node_name,
+        )
+
+    def _files(
+        self, request: PullRequest, record: core.PullRecord, pull: ActivePull | None
+    ) -> tuple[ManifestFile, ...]:
+        """The selected files: known while the pull is in work, read back from the manifest later."""
+        if pull is not None:
+            return pull.files or ()
+        files = self._finished_files.pop(record.id, None)
+        if files is None:
+            files = self._read_files(request, record)
+        self._finished_files[record.id] = files  # at the end: most recently asked for
+        while len(self._finished_files) > FINISHED_FILE_LISTS_MAX:
+            del self._finished_files[next(iter(self._finished_files))]
+        return files
+
+    def _read_files(self, request: PullRequest, record: core.PullRecord) -> tuple[ManifestFile, ...]:
+        repo = parse_repo(request.repo, request.type)
+        manifest = self._manifests.load(repo, record.commit) if record.commit else None
+        try:
+            selected = (
+                select(manifest, request.include, request.exclude, request.weights) if manifest else None
+            )
+        except DistdError:
+            return ()
+        return selected.files if selected else ()
+
+    def _checked(self, request: PullRequest) -> PullRequest:
+        """The request with its ref in normal form. Raises InvalidRequest."""
+        ref = parse_ref(request.repo, request.type, request.revision if request.revision != "main" else None)
+        _start_at(request.at)
+        for name in request.nodes:
+            if name not in ("all", self._node_name):
+                raise InvalidRequest(
+                    f"no member of the cluster is called {name!r}; members: {self._node_name}"
+                )
+        if request.zone is not None and request.zone != self._zone:
+            raise InvalidRequest(
+                f"no member of the cluster is in zone {request.zone!r}; zones: {self._zone!r}"
+            )
+        return PullRequest(
+            **{
+                **{name: getattr(request, name) for name in request.__struct_fields__},
+                "repo": ref.repo.id,
+                "revision": ref.revision,
+            }
+        )
+
+
+def _selected(request: PullRequest) -> Selected:
+    """What makes two unfinished pulls the same one: type, repo, requested revision and selection."""
+    weights = request.weights or ("all" if request.include else "auto")
+    return (
+        request.type,
+        request.repo,
+        request.revision,
+        frozenset(request.include),
+        frozenset(request.exclude),
+        weights,
+    )
+
+
+def _start_at(at: str | None) -> float | None:
+    if at is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{at!r} is not a time: write RFC 3339, for instance 2026-01-31T22:00:00Z"
+        ) from error
+    return moment.astimezone().timestamp()  # without a zone it is this server's local time
+
+
+def _plan_view(request: PullRequest, plan: Plan) -> PlanView:
+    needs = {need.etag: need for need in plan.needs}
+    needed = sum(need.size_bytes - need.reused_bytes for need in plan.needs)
+    seen: set[str] = set()
+    files = []
+    for file in plan.selection.files:
+        need = needs.get(file.etag) if file.etag not in seen else None
+        seen.add(file.etag)
+        held = need.reused_bytes if need else file.size_bytes
+        files.append(PlannedFile(file.path, file.size_bytes, file.etag, held))
+    space = plan.space
+    return PlanView(
+        repo=request.repo,
+        type=request.type,
+        revision=request.revision,
+        commit=plan.manifest.commit,
+        weights=plan.selection.weights,
+        files=tuple(files),
+        left_out=tuple(
+            LeftOutFile(item.file.path, item.file.size_bytes, item.reason) for item in plan.selection.left_out
+        ),
+        bytes_total=plan.bytes_total,
+        bytes_reused=plan.bytes_total - needed,
+        bytes_from_peers=0,
+        bytes_from_hub=needed,
+        bytes_left_out=sum(item.file.size_bytes for item in plan.selection.left_out),
+        disk=DiskView(
+            space.path,
+            space.free_bytes,
+            space.free_bytes - space.needed_bytes,
+            space.reserve_bytes,
+            space.fits,
+        ),
+        eta_s=None,
+        eta_low_s=None,
+        eta_high_s=None,
+    )

@@ -1,0 +1,1 @@
+"""What the daemon remembers over restarts, besides the content itself."""

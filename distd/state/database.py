@@ -1,0 +1,112 @@
+"""The state database: pulls, their stories, and published snapshots with pins and last use.
+
+SQLite in WAL mode behind one thread: callers await, writes keep their order, and nothing holds the
+event loop. `synchronous=NORMAL` loses at most the last moments at a power failure, never the file;
+what is held is told by the disk, not by this database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from distd.errors import DistdError, StorageFailed
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE pulls (
+    id TEXT PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE,
+    finished INTEGER NOT NULL,
+    request BLOB NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE TABLE story (
+    pull_id TEXT NOT NULL REFERENCES pulls (id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    time REAL NOT NULL,
+    event TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (pull_id, seq)
+) WITHOUT ROWID;
+CREATE TABLE snapshots (
+    folder TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (folder, commit_id)
+) WITHOUT ROWID;
+"""
+
+T = TypeVar("T")
+
+
+class DatabaseFromNewerVersion(DistdError):
+    """The database was written by a later distd; using it could lose what that version added."""
+
+    code = "internal"
+    title = "State database is newer than this version"
+
+    def __init__(self, path: str, found: int) -> None:
+        super().__init__(path, found)
+        self.path, self.found = path, found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} has schema version {self.found}, this distd knows up to {SCHEMA_VERSION}: install the newer"
+            " distd again, or move the file away to start without pull history (held content is kept)"
+        )
+
+
+class Database:
+    """Open with `await Database.open(path)`, close with `await close()`; `run` executes on its thread."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, path: str) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._path = path
+
+    @classmethod
+    async def open(cls, path: str) -> Database:
+        """Creates or migrates the file. Raises StorageFailed or DatabaseFromNewerVersion."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path)
+        except sqlite3.Error as error:
+            thread.shutdown(wait=False)
+            raise StorageFailed(path, str(error)) from error
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(connection, thread, path)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` in one transaction on the database thread. Raises StorageFailed; then nothing changed."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown(wait=True)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with self._connection:
+                return work(self._connection)
+        except sqlite3.Error as error:
+            raise StorageFailed(self._path, str(error)) from error
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        connection.close()
+        raise DatabaseFromNewerVersion(path, version)
+    if version == 0:
+        connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+    return connection

@@ -1,0 +1,84 @@
+"""Pulls and their stories in the database, bounded."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from distd.api.schema import PullRequest
+from distd.core.pull import FINISHED, PullRecord
+from distd.state.database import Database
+
+FINISHED_PULLS_MAX = 1000
+"""History that an operator may look back on; a fleet that pulls ten models a day keeps three months."""
+STORY_ENTRIES_MAX = 1000
+"""Entries of one story; later ones push out the oldest but for the first few hundred bytes of facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoryLine:
+    seq: int
+    time: float
+    event: str
+    text: str
+
+
+class PullTable:
+    """Rows of pulls. Every method awaits the database thread; order of calls is order of writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self) -> list[tuple[PullRequest, PullRecord]]:
+        """All pulls, oldest first."""
+        rows = await self._database.run(
+            lambda db: db.execute("SELECT request, record FROM pulls ORDER BY number").fetchall()
+        )
+        return [
+            (msgspec.json.decode(request, type=PullRequest), msgspec.json.decode(record, type=PullRecord))
+            for request, record in rows
+        ]
+
+    async def save(self, request: PullRequest, record: PullRecord) -> None:
+        """Inserts or replaces. The oldest finished pulls beyond the bound are forgotten."""
+        finished = record.state in FINISHED
+        row = (record.id, record.number, finished, msgspec.json.encode(request), msgspec.json.encode(record))
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO pulls (id, number, finished, request, record) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET finished = excluded.finished, record = excluded.record",
+                row,
+            )
+            if finished:
+                db.execute(
+                    "DELETE FROM pulls WHERE finished AND number <= ("
+                    "SELECT number FROM pulls WHERE finished ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                    (FINISHED_PULLS_MAX,),
+                )
+
+        await self._database.run(write)
+
+    async def tell(self, pull_id: str, event: str, text: str) -> None:
+        """Appends a line to the pull's story."""
+        now = time.time()
+
+        def write(db: sqlite3.Connection) -> None:
+            (last,) = db.execute("SELECT max(seq) FROM story WHERE pull_id = ?", (pull_id,)).fetchone()
+            seq = (last or 0) + 1
+            db.execute("INSERT INTO story VALUES (?, ?, ?, ?, ?)", (pull_id, seq, now, event, text))
+            db.execute("DELETE FROM story WHERE pull_id = ? AND seq <= ?", (pull_id, seq - STORY_ENTRIES_MAX))
+
+        await self._database.run(write)
+
+    async def story(self, pull_id: str, after_seq: int, limit: int) -> list[StoryLine]:
+        rows = await self._database.run(
+            lambda db: db.execute(
+                "SELECT seq, time, event, text FROM story WHERE pull_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (pull_id, after_seq, limit),
+            ).fetchall()
+        )
+        return [StoryLine(*row) for row in rows]

@@ -1,0 +1,165 @@
+"""When a member asks its lead, what it tells it, and what it makes of the answers.
+
+One request is under way at a time. With nothing new to tell it waits at the lead for news (a long poll); when there is
+something to tell, a newer request replaces it. What a lead has not confirmed is told again, so a lost message costs time
+only. Claims go up until the lead has all that this member knows: its own at once, everyone's after it has received what
+the lead knows, so that a new lead is not told the same ledger by every member. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from peers.fetches import Fetches
+from peers.following import Following
+from peers.ledger import Claim, Ledger
+from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
+from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
+
+WAIT_S = 5.0
+"""How long a request may wait at the lead for news."""
+
+ANSWER_EXPECTED_S = 5.0
+"""A shell that loses an answer without saying so must not stall the blob: asked again after ``wait_s`` and this."""
+
+NEWS_TOLD_AFTER_S = 0.2
+"""Pieces fetched within this time are told in one request."""
+
+RETRY_AFTER_S = 0.2
+"""Pause after a refusal or a failure."""
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    lead: str
+    asked_at: float
+    wait_s: float
+    claims: tuple[Claim, ...]
+
+
+class Asking:
+    """The conversation with the lead about one blob. ``known`` is the member's ledger, which it only reads."""
+
+    def __init__(self, following: Following, me: str, known: Ledger) -> None:
+        self.following = following
+        self.last_answer: LeadAnswer | None = None
+        self.answered_at = float("-inf")
+        self.sequence = 0
+        self.news = True
+        self._me = me
+        self._known = known
+        self._unsent: dict[Claim, None] = dict.fromkeys(known.all_claims())
+        self._outstanding: _Outstanding | None = None
+        self._not_before = float("-inf")
+        self._lead: tuple[str, int] = ("", 0)
+        self._last_term = 0
+        self._version = 0
+        self._synced = False
+
+    @property
+    def last_term(self) -> int:
+        """The highest term seen of any lead: a `Lead` made here takes a higher one."""
+        return self._last_term
+
+    @property
+    def all_told(self) -> bool:
+        """The lead has confirmed everything this member has to say."""
+        return not self.news and not self._unsent and self._outstanding is None
+
+    def learned(self, claims: Iterable[Claim]) -> None:
+        """Claims from elsewhere than the lead, to be told to it."""
+        for claim in claims:
+            if claim in self._known:
+                self._unsent[claim] = None
+                self.news = True
+
+    def due_at(self, now: float) -> float:
+        """When the next request should go out, if nothing else happens."""
+        out = self._outstanding
+        if out is None:
+            return self._not_before
+        if out.lead != self.following.target(now):
+            return now
+        every_s = 1.0 if self.last_answer is None else self.last_answer.report_every_s
+        told_again = out.asked_at + (NEWS_TOLD_AFTER_S if self.news else every_s)
+        return min(told_again, out.asked_at + out.wait_s + ANSWER_EXPECTED_S)
+
+    def request(self, report: Report, fetches: Fetches, room: int, now: float) -> tuple[str, LeadRequest]:
+        """Whom to ask, and the request; the former one counts as replaced."""
+        self.sequence += 1
+        lead = self.following.target(now)
+        wait_s = WAIT_S if self.last_answer is not None and self._synced else 0.0
+        self._outstanding = _Outstanding(lead, now, wait_s, report.claims)
+        self.news = False
+        known_lead, known_term = self._lead
+        request = LeadRequest(
+            sequence=self.sequence,
+            lead=lead,
+            report=report,
+            last_term=self._last_term,
+            version=self._version if known_lead == lead else 0,
+            version_term=known_term if known_lead == lead else 0,
+            claims_fingerprint=self._known.claims_fingerprint,
+            room=room,
+            rate_bytes_per_s=fetches.rate_bytes_per_s,
+            wait_s=wait_s,
+            unreachable=self.following.unreachable(now),
+        )
+        return lead, request
+
+    def claims_to_tell(self) -> tuple[Claim, ...]:
+        """What the next report carries, at most one message full."""
+        claims: list[Claim] = []
+        for claim in self._unsent:
+            if self._synced or claim.claimant == self._me:
+                claims.append(claim)
+            if len(claims) == CLAIMS_PER_MESSAGE_MAX:
+                break
+        return tuple(claims)
+
+    def answered(self, answer: LeadAnswer, now: float) -> bool:
+        """Take an answer; False if it is not to the request under way and must be ignored.
+
+        Call it before merging the answer's claims, and `merged` after.
+        """
+        out = self._outstanding
+        if out is None or answer.sequence != self.sequence:
+            return False
+        self._outstanding = None
+        if (answer.lead, answer.term) != self._lead:
+            self._unsent = dict.fromkeys(self._known.all_claims())
+            self._lead = (answer.lead, answer.term)
+        for claim in (*out.claims, *answer.claims):
+            self._unsent.pop(claim, None)
+        self._last_term = max(self._last_term, answer.term)
+        self._version = answer.version
+        self._synced = answer.synced
+        self.last_answer = answer
+        self.answered_at = now
+        self._not_before = now
+        self.following.answered()
+        return True
+
+    def merged(self) -> None:
+        """The answer's claims are in the ledger: if both know the same, there is nothing left to tell."""
+        answer = self.last_answer
+        if answer is not None and answer.claims_fingerprint == self._known.claims_fingerprint:
+            self._unsent.clear()
+        if self.claims_to_tell():
+            self.news = True
+
+    def refused(self, refusal: LeadRefusal, now: float) -> None:
+        if self._outstanding is not None and refusal.sequence == self.sequence:
+            self._outstanding = None
+            self.news = True
+            self._not_before = now + RETRY_AFTER_S
+            self.following.refused(refusal.by, refusal.follows, now)
+
+    def failed(self, sequence: int, now: float) -> None:
+        """The request of this sequence got no answer."""
+        if self._outstanding is not None and sequence == self.sequence:
+            self.following.failed(self._outstanding.lead, now)
+            self._outstanding = None
+            self.news = True
+            self._not_before = now + RETRY_AFTER_S

@@ -1,0 +1,147 @@
+"""The spans this member is fetching from the Hub, and how they follow the leases that its lead states.
+
+An answer states all leases; a fetch without one stops, a lease without a fetch starts at the first piece still missing.
+A new lead names the same span anew: then the running fetch keeps its connection and takes the new name. A fetch has its
+own number, never reused, so that events of a stopped one are recognised and dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peers import piece_set
+from peers.messages import Lease, LeaseKey, Progress
+from peers.piece_set import PieceSet, Span
+
+SPANS_AT_ONCE = 2
+"""While one span ends the next is under way; more only spread the same rate over more connections."""
+
+RATE_MEMORY_S = 3.0
+"""How fast the measured rate follows: about two leases."""
+
+
+@dataclass(slots=True)
+class Fetch:
+    """One request to the Hub; ``remaining`` begins at the piece that arrives next."""
+
+    number: int
+    key: LeaseKey
+    remaining: Span
+    whole_bytes: int = 0
+    done_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    started: tuple[Fetch, ...]
+    stopped: tuple[int, ...]
+
+
+class Fetches:
+    """All spans in this member's hands for one blob."""
+
+    def __init__(self) -> None:
+        self.active: dict[int, Fetch] = {}
+        self.closed: set[LeaseKey] = set()
+        self.rate_bytes_per_s = 0.0
+        self._next_number = 1
+        self._rate_since = 0.0
+
+    @property
+    def pieces(self) -> PieceSet:
+        """What is still to come from the Hub."""
+        pieces: PieceSet = 0
+        for fetch in self.active.values():
+            pieces |= fetch.remaining.pieces
+        return pieces
+
+    @property
+    def room(self) -> int:
+        return max(0, SPANS_AT_ONCE - len(self.active))
+
+    def progress(self) -> tuple[Progress, ...]:
+        """For the report to the lead."""
+        return tuple(Progress(f.key, f.remaining, f.done_bytes) for f in self.active.values())
+
+    def reconcile(self, leases: Sequence[Lease], wanted: PieceSet, may_start: bool, now: float) -> Reconciled:
+        """Follow the leases stated by the lead. ``wanted`` are pieces not secured here."""
+        stated = {lease.key: lease for lease in leases}
+        self.closed &= stated.keys()
+        known = {fetch.key for fetch in self.active.values()}
+        started = []
+        for lease in leases:
+            if lease.key in known or lease.key in self.closed or self._rename(lease, stated):
+                continue
+            if may_start:
+                fetch = self._start(lease, wanted, now)
+                started += [fetch] if fetch is not None else []
+        stopped = tuple(number for number, fetch in self.active.items() if fetch.key not in stated)
+        for number in stopped:
+            del self.active[number]
+        return Reconciled(tuple(started), stopped)
+
+    def progressed(self, number: int, done_bytes: int) -> None:
+        fetch = self.active.get(number)
+        if fetch is not None:
+            fetch.done_bytes = max(fetch.done_bytes, done_bytes)
+
+    def piece_arrived(self, number: int, piece: int, size_bytes: int, now: float) -> bool:
+        """Whether the piece belongs to a span still in hand; counts it and ends the span after its last piece."""
+        fetch = self.active.get(number)
+        if fetch is None or not fetch.remaining.start <= piece < fetch.remaining.stop:
+            return False
+        self._measure(size_bytes, now)
+        fetch.whole_bytes += size_bytes
+        fetch.done_bytes = max(fetch.done_bytes, fetch.whole_bytes)
+        fetch.remaining = Span(piece + 1, fetch.remaining.stop)
+        if not len(fetch.remaining):
+            self._close(fetch)
+        return True
+
+    def failed(self, number: int) -> bool:
+        """Give the span back; False when it was not in hand any longer."""
+        fetch = self.active.get(number)
+        if fetch is not None:
+            self._close(fetch)
+        return fetch is not None
+
+    def stop_all(self) -> tuple[int, ...]:
+        """Give every span back; the numbers to stop."""
+        numbers = tuple(self.active)
+        for fetch in list(self.active.values()):
+            self._close(fetch)
+        return numbers
+
+    def _rename(self, lease: Lease, stated: dict[LeaseKey, Lease]) -> bool:
+        for fetch in self.active.values():
+            follows = lease.span.start <= fetch.remaining.start and fetch.remaining.stop == lease.span.stop
+            if fetch.key not in stated and follows:
+                fetch.key = lease.key
+                return True
+        return False
+
+    def _start(self, lease: Lease, wanted: PieceSet, now: float) -> Fetch | None:
+        missing = lease.span.pieces & wanted
+        if not missing:
+            self.closed.add(lease.key)
+            return None
+        if not self.active:
+            self._rate_since = now
+        fetch = Fetch(self._next_number, lease.key, Span(piece_set.first(missing), lease.span.stop))
+        self._next_number += 1
+        self.active[fetch.number] = fetch
+        return fetch
+
+    def _close(self, fetch: Fetch) -> None:
+        del self.active[fetch.number]
+        self.closed.add(fetch.key)
+
+    def _measure(self, size_bytes: int, now: float) -> None:
+        """Exponential average over time, of all spans together."""
+        elapsed_s = max(now - self._rate_since, 1e-3)
+        self._rate_since = now
+        current = size_bytes / elapsed_s
+        weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self.rate_bytes_per_s else 1.0
+        self.rate_bytes_per_s += weight * (current - self.rate_bytes_per_s)

@@ -1,0 +1,80 @@
+"""Whom a member asks for leases: the lead it believes in, and what it does when that one cannot be reached.
+
+The first live member in rendezvous order is asked. One that fails twice in a row is passed over for a while; one that
+refuses names whom to try instead. After a few refusals in a row (views differ, or only some can be reached) the member
+leads itself for a while: progress costs upstream bytes then, but never stalls. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from peers import rendezvous
+
+FAILURES_BEFORE_AVOIDING = 2
+"""One lost message does not unseat a lead; a second failure in a row does."""
+
+AVOID_S = 5.0
+"""How long an unreachable lead is passed over before it is tried again."""
+
+REFUSALS_BEFORE_SOLO = 3
+"""Views of the membership differ for a few gossip rounds at most; following more hints than this finds no lead."""
+
+SOLO_S = 10.0
+"""How long a member leads itself before it looks for the cluster's lead again."""
+
+
+class Following:
+    """One member's choice of lead for one blob."""
+
+    def __init__(self, blob: str, me: str, live: frozenset[str]) -> None:
+        self.blob = blob
+        self.me = me
+        self._live = live
+        self._hint: str | None = None
+        self._failures = 0
+        self._refusals = 0
+        self._avoided: dict[str, float] = {}
+        self._solo_until = float("-inf")
+
+    def target(self, now: float) -> str:
+        """The member to ask now; this member itself when it leads or cannot find a lead."""
+        self._avoided = {member: until for member, until in self._avoided.items() if until > now}
+        if now < self._solo_until:
+            return self.me
+        if self._hint is not None and self._hint not in self._avoided:
+            return self._hint
+        candidates = (self._live | {self.me}) - self._avoided.keys()
+        return rendezvous.choose(self.blob, candidates | {self.me}) or self.me
+
+    def unreachable(self, now: float) -> tuple[str, ...]:
+        """Members passed over at the moment, for the next candidate to know why it is asked."""
+        return tuple(sorted(member for member, until in self._avoided.items() if until > now))
+
+    def live_changed(self, live: frozenset[str]) -> None:
+        self._live = live
+        self._hint = None
+
+    def answered(self) -> None:
+        """The target answered as lead."""
+        self._failures = self._refusals = 0
+
+    def refused(self, by: str, follows: str, now: float) -> None:
+        """``by`` does not lead and follows ``follows``."""
+        self._failures = 0
+        self._refusals += 1
+        if self._refusals >= REFUSALS_BEFORE_SOLO:
+            self._solo_until = now + SOLO_S
+            self._refusals = 0
+            self._hint = None
+        elif follows == self.me or follows in self._avoided:
+            self._hint = None
+            self._avoided[by] = now + AVOID_S
+        else:
+            self._hint = follows
+
+    def failed(self, who: str, now: float) -> None:
+        """``who`` did not answer."""
+        self._failures += 1
+        if self._failures >= FAILURES_BEFORE_AVOIDING and who != self.me:
+            self._avoided[who] = now + AVOID_S
+            self._failures = 0
+            self._hint = None

@@ -1,0 +1,374 @@
+"""The lead of one blob: it knows who holds which piece, grants leases, and passes on what the ledger learns.
+
+Any daemon can be the lead; its state is soft and is rebuilt from the members' reports. The first live member in
+rendezvous order leads; a request names the lead it means, and a member that someone else leads refuses and says whom it
+follows. Two members that cannot see each other may both lead: that costs upstream bytes, never a stall.
+
+What a piece is leased for, in this order (`Lead._needs`):
+1. nobody live and honest holds it;
+2. its digest is disputed, and a further fetch decides;
+3. the asker is stuck on it, whatever others say they hold;
+4. a seal failed with every piece matching the ledger: each piece is fetched by a second member and compared.
+
+Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from peers import piece_set, rendezvous
+from peers.blob import Blob
+from peers.invariants import require
+from peers.lead_events import (
+    Answer,
+    Asked,
+    LeadAction,
+    LeadEvent,
+    LeadTicked,
+    LiveMembersChanged,
+    ProbeAnswered,
+    ProbeMember,
+    Refuse,
+)
+from peers.leases import LEASES_PER_MEMBER_MAX, LeaseTable, lease_pieces
+from peers.ledger import Ledger
+from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
+from peers.messages import (
+    SWARM_NAMES_MAX,
+    LeadAnswer,
+    LeadRefusal,
+    LeadRequest,
+    Report,
+    SwarmMember,
+    SwarmPhase,
+)
+from peers.piece_set import PieceSet
+from peers.standing import Standings
+
+REPORTS_AWAITED_S = 2.0
+"""How long a new lead waits for every live member's report before it grants anything (design: "Upstream once")."""
+
+JOINER_AWAITED_S = 0.5
+"""How long granting pauses for members that came back: enough for a probe, too short to hurt when they flap."""
+
+NEWS_GAP_S = 0.1
+"""Held-back answers go out in waves at most this often, so that one claim does not cost a round trip per member."""
+
+REPORTS_PER_S = 200.0
+"""Reports one lead handles comfortably; a larger swarm is asked to report less often."""
+
+WAIT_S_MAX = 30.0
+"""The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
+
+FOREVER = float("inf")
+
+
+class Lead:
+    """Decides for one blob on one host. Create one when the first request arrives, with ``term`` above any term that
+    the request or an earlier start of this host has seen; drop it when it has been `idle_since` a minute or more."""
+
+    def __init__(self, blob: Blob, me: str, term: int, live: LiveMembersChanged, now: float) -> None:
+        self.blob = blob
+        self.me = me
+        self.term = term
+        self.ledger = Ledger(blob.pieces)
+        self.leases = LeaseTable(me, term)
+        self.standings = Standings(blob.pieces)
+        self.idle_since = now
+        self._cluster = live
+        self._awaited: set[str] = set(live.live)
+        self._grants_from = now + REPORTS_AWAITED_S
+        self._to_probe: set[str] = set(live.live)
+        self._parked: dict[str, tuple[LeadRequest, float]] = {}
+        self._hub_pause_until = now
+        self._paused = False
+        self._auditing = False
+        self._last_wave = now - NEWS_GAP_S
+        self._news = False
+
+    def __repr__(self) -> str:
+        return f"<Lead {self.me} of {self.blob.name} term {self.term}: {self.ledger!r} {self.leases!r}>"
+
+    def handle(self, event: LeadEvent, now: float) -> list[LeadAction]:
+        """The only door: take one event, return what the host has to do, in order."""
+        actions: list[LeadAction] = []
+        self._pass_time(now)
+        if isinstance(event, Asked):
+            actions += self._asked(event.request, now)
+        elif isinstance(event, ProbeAnswered):
+            self._probe_answered(event, now)
+        elif isinstance(event, LiveMembersChanged):
+            self._members_changed(event, now)
+        else:
+            assert isinstance(event, LeadTicked)
+        actions += [ProbeMember(member) for member in sorted(self._to_probe & self._awaited)]
+        self._to_probe.clear()
+        return actions + self._answer_parked(now)
+
+    def deadline(self) -> float:
+        """When to call `handle` with `LeadTicked` at the latest."""
+        waiting = min((until for _, until in self._parked.values()), default=FOREVER)
+        wave = self._last_wave + NEWS_GAP_S if self._news and self._parked else FOREVER
+        opening = self._grants_from if self._awaited else FOREVER
+        resuming = self._hub_pause_until if self._paused else FOREVER
+        return min(waiting, wave, opening, resuming, self.leases.deadline())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every live member has reported, or was waited for long enough: only then are leases granted."""
+        return not self._awaited
+
+    def follows(self, unreachable: tuple[str, ...] = ()) -> str:
+        """Who leads in this host's view, passing over members that the asker cannot reach."""
+        candidates = (self._cluster.live | {self.me}) - set(unreachable)
+        return rendezvous.choose(self.blob.name, candidates | {self.me}) or self.me
+
+    def check(self, now: float) -> None:
+        """Raise `InvariantViolated` if the lead contradicts itself."""
+        self.leases.check(now)
+        self.ledger.check()
+        strangers = self.leases.holders - self.standings.members.keys()
+        require(not strangers, "only members that reported hold leases", strangers=sorted(strangers))
+
+    def _asked(self, request: LeadRequest, now: float) -> list[LeadAction]:
+        member = request.report.member
+        if not self._leads_for(request):
+            self._forget(member)
+            refusal = LeadRefusal(request.sequence, self.me, self.follows(request.unreachable))
+            return [Refuse(member, refusal)]
+        if member != self.me:
+            self.idle_since = now
+        if request.last_term > self.term and member not in self._awaited:
+            self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
+        self._note_report(request.report, now)
+        if request.report.leaving:
+            self._forget(member)
+            return [Answer(member, self._answer(request, now))]
+        self._parked[member] = (request, now + min(request.wait_s, WAIT_S_MAX))
+        self._news = self._news or self._known(request) < self.ledger.version
+        if request.room > 0 and self._grantable(member, now):
+            del self._parked[member]
+            return [Answer(member, self._answer(request, now))]
+        return []
+
+    def _leads_for(self, request: LeadRequest) -> bool:
+        """A member may always lead itself; others only where this host's view says so too."""
+        if request.lead != self.me:
+            return False
+        return request.report.member == self.me or self.follows(request.unreachable) == self.me
+
+    def _probe_answered(self, event: ProbeAnswered, now: float) -> None:
+        if event.member not in self._cluster.live:
+            return
+        if event.report is not None:
+            self._note_report(event.report, now)
+        elif event.member not in self.standings:
+            self.standings.note_nothing(event.member, now)
+        self._heard(event.member)
+
+    def _members_changed(self, event: LiveMembersChanged, now: float) -> None:
+        joined = event.live - self._cluster.live
+        for gone in (set(self.standings.members) | self.leases.holders) - event.live - {self.me}:
+            self._forget(gone)
+        self._cluster = event
+        self._awaited &= event.live
+        self._await_reports(joined, now, JOINER_AWAITED_S, older_than_s=0.0)
+        self._news = True
+
+    def _await_reports(
+        self, members: frozenset[str], now: float, limit_s: float, older_than_s: float
+    ) -> None:
+        """Probe members whose report is missing or old, and grant nothing until they answered or ``limit_s`` passed."""
+        unheard = {
+            member
+            for member in members - {self.me}
+            if member not in self.standings or now - self.standings[member].reported_at >= older_than_s
+        }
+        if unheard:
+            self._awaited |= unheard
+            self._to_probe |= unheard
+            self._grants_from = max(self._grants_from, now + limit_s)
+
+    def _note_report(self, report: Report, now: float) -> None:
+        member = report.member
+        self._heard(member)
+        if self.ledger.merge(report.claims):
+            self._news = True
+        before = self.standings[member].held if member in self.standings else 0
+        standing = self.standings.note(report, now)
+        if before & ~standing.held:
+            self._news = True
+        for key in report.given_up:
+            self.leases.release(key, member)
+            self._news = True
+        for progress in report.fetching:
+            if 0 <= progress.remaining.start < progress.remaining.stop <= self.blob.pieces:
+                self.leases.note(member, progress, now)
+        self.leases.settle(member, standing.held)
+        if report.hub_pause_s > 0:
+            self._hub_pause_until = max(self._hub_pause_until, now + report.hub_pause_s)
+            self.leases.extend_all(self._hub_pause_until)
+            self._paused = True
+        if standing.seal_failed and not self._auditing:
+            self._auditing = self._news = True
+
+    def _heard(self, member: str) -> None:
+        if member in self._awaited:
+            self._awaited.discard(member)
+            self._news = self._news or not self._awaited
+
+    def _pass_time(self, now: float) -> None:
+        if self.leases.lapse(now):
+            self._news = True
+        if self._awaited and now >= self._grants_from:
+            self._awaited.clear()
+            self._news = True
+        if self._paused and now >= self._hub_pause_until:
+            self._paused = False
+            self._news = True
+
+    def _forget(self, member: str) -> None:
+        self._news = self._news or member in self.standings
+        self.standings.forget(member)
+        self.leases.drop_member(member)
+        self._parked.pop(member, None)
+        self._heard(member)
+
+    def _answer_parked(self, now: float) -> list[LeadAction]:
+        """Answer every held-back request that has news for it or waited long enough, in order of arrival."""
+        wave = self._news and now >= self._last_wave + NEWS_GAP_S
+        actions: list[LeadAction] = []
+        for member, (request, until) in list(self._parked.items()):
+            if now >= until or self._has_news(request, now, wave):
+                del self._parked[member]
+                actions.append(Answer(member, self._answer(request, now)))
+        if wave:
+            self._news = False
+            self._last_wave = now
+        return actions
+
+    def _has_news(self, request: LeadRequest, now: float, wave: bool) -> bool:
+        member = request.report.member
+        told = {progress.key for progress in request.report.fetching}
+        if told - {lease.key for lease in self.leases.of(member)}:
+            return True
+        if not wave:
+            return False
+        behind = self._known(request) < self.ledger.version
+        return behind or (request.room > 0 and bool(self._grantable(member, now)))
+
+    def _known(self, request: LeadRequest) -> int:
+        """The version of this ledger that the asker has, by its own count or because it knows the same claims."""
+        if request.claims_fingerprint == self.ledger.claims_fingerprint:
+            return self.ledger.version
+        return request.version if request.version_term == self.term else 0
+
+    def _answer(self, request: LeadRequest, now: float) -> LeadAnswer:
+        member = request.report.member
+        if not request.report.leaving:
+            self._grant(request, now)
+        changes = self.ledger.changes_since(self._known(request), CLAIMS_PER_MESSAGE_MAX)
+        return LeadAnswer(
+            sequence=request.sequence,
+            lead=self.me,
+            term=self.term,
+            ready=self.ready,
+            leases=self.leases.of(member),
+            claims=changes.claims,
+            version=changes.version,
+            synced=changes.version == self.ledger.version,
+            claims_fingerprint=self.ledger.claims_fingerprint,
+            hub_rate_bytes_per_s=self._hub_share(member),
+            hub_pause_s=max(0.0, self._hub_pause_until - now),
+            report_every_s=max(1.0, len(self.standings.members) / REPORTS_PER_S),
+            fetchers=len(self.standings.fetchers()),
+            unfinished_hot=self.standings.unfinished_hot(),
+            audited=self._auditing and self.ready and not self._unaudited() and not self._undecided(),
+            swarm=self._swarm(member),
+        )
+
+    def _grant(self, request: LeadRequest, now: float) -> None:
+        member = request.report.member
+        room = min(request.room, LEASES_PER_MEMBER_MAX - len(self.leases.of(member)))
+        while room > 0:
+            wanted = self._grantable(member, now)
+            if not wanted and self.leases.taken and self._may_be_granted(member, now):
+                self.leases.take_overdue(member, now)
+                wanted = self._grantable(member, now)
+            if not wanted:
+                return
+            active = len(self.leases.holders | {member})
+            longest = lease_pieces(
+                request.rate_bytes_per_s, self.blob.piece_len_bytes, wanted.bit_count(), active
+            )
+            self.leases.grant(member, piece_set.first_run(wanted, longest), now)
+            room -= 1
+
+    def _may_be_granted(self, member: str, now: float) -> bool:
+        standing = self.standings[member]
+        blamed = member in self.ledger.blamed() and self.standings.fetchers() - set(self.ledger.blamed())
+        return (
+            self.ready
+            and standing.may_fetch
+            and now >= self._hub_pause_until
+            and now >= standing.hub_retry_at
+            and not blamed
+        )
+
+    def _grantable(self, member: str, now: float) -> PieceSet:
+        """The pieces this member could be given now: those of the first need that has any."""
+        if member not in self.standings or not self._may_be_granted(member, now):
+            return piece_set.EMPTY
+        return next((free for need in self._needs(member) if (free := need & ~self.leases.taken)), 0)
+
+    def _needs(self, member: str) -> tuple[PieceSet, ...]:
+        """What the module's docstring lists, in that order."""
+        ledger = self.ledger
+        held = self.standings.held_by_any(but=frozenset(ledger.blamed()))
+        claimed = ledger.claimed_by(member)
+        second_try = self._second_try(member) if ledger.disputed or self._auditing else 0
+        return (
+            self.blob.all_pieces & ~held & ~ledger.disputed,
+            ledger.disputed & (~claimed | second_try),
+            self.standings[member].stuck | (self.standings.stuck_without_access() & ~claimed),
+            self._unaudited() & (~claimed | second_try),
+        )
+
+    def _second_try(self, member: str) -> PieceSet:
+        """Pieces that every member with access has claimed already and this one only once: it may look again."""
+        claimed_by_all = self.blob.all_pieces
+        for other in self.standings.fetchers() - {member}:
+            claimed_by_all &= self.ledger.claimed_by(other)
+        return claimed_by_all & ~self.ledger.claimed_twice_by(member)
+
+    def _unaudited(self) -> PieceSet:
+        """During an audit, the pieces whose digest rests on one fetch; with a single fetcher, on one try of it."""
+        if not self._auditing:
+            return piece_set.EMPTY
+        compared = self.ledger.confirmed if len(self.standings.fetchers()) > 1 else self.ledger.refetched
+        return self.blob.all_pieces & ~compared & ~self.ledger.disputed
+
+    def _undecided(self) -> PieceSet:
+        """Disputed pieces that a further fetch by somebody could still decide."""
+        tried_by_all = self.blob.all_pieces
+        for fetcher in self.standings.fetchers() if self.ledger.disputed else ():
+            tried_by_all &= self.ledger.claimed_twice_by(fetcher)
+        return self.ledger.disputed & ~tried_by_all
+
+    def _hub_share(self, member: str) -> float:
+        """The cluster's limit shared out evenly over all that fetch, for this blob or another."""
+        sharing = self.leases.holders | (self._cluster.hub_busy & self._cluster.live) | {member}
+        return self._cluster.hub_down_cluster / len(sharing)
+
+    def _swarm(self, member: str) -> tuple[SwarmMember, ...]:
+        """Members of the blob's swarms for the asker to connect to; in a large swarm each asker gets its own choice."""
+        names = [
+            name
+            for name, standing in self.standings.members.items()
+            if name != member and (standing.phase is not SwarmPhase.NONE or standing.published)
+        ]
+        if len(names) > SWARM_NAMES_MAX:
+            names = rendezvous.order(f"{self.blob.name}/{member}", names)[:SWARM_NAMES_MAX]
+        return tuple(
+            SwarmMember(name, self.standings[name].phase, self.standings[name].published)
+            for name in sorted(names)
+        )

@@ -1,0 +1,68 @@
+"""What can happen to the lead of a blob (past tense), and what it asks of its host (imperative)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A member's request arrived, from this host or another."""
+
+    request: LeadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswered:
+    """A member answered `ProbeMember`; ``report`` is None when it has nothing of the blob."""
+
+    member: str
+    report: Report | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMembersChanged:
+    """The membership table changed.
+
+    ``hub_down_cluster`` is the lowest limit among live members in bytes per second (0 none); ``hub_busy`` are the members
+    that fetch from the Hub for any blob, so that one limit covers all blobs.
+    """
+
+    live: frozenset[str]
+    hub_down_cluster: float = 0.0
+    hub_busy: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LeadTicked:
+    """The time named by `Lead.deadline` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Send this answer to the member's request of the same sequence."""
+
+    member: str
+    answer: LeadAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Send this refusal to the member's request of the same sequence."""
+
+    member: str
+    refusal: LeadRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeMember:
+    """Ask this member what it has of the blob and answer with `ProbeAnswered`; a lost probe needs no event."""
+
+    member: str
+
+
+LeadEvent: TypeAlias = Asked | ProbeAnswered | LiveMembersChanged | LeadTicked
+LeadAction: TypeAlias = Answer | Refuse | ProbeMember

@@ -1,0 +1,97 @@
+"""What a lead knows of each member of a blob: the last report, as sets ready for deciding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peers import piece_set
+from peers.messages import Report, SwarmPhase
+from peers.piece_set import PieceSet
+
+
+@dataclass(slots=True)
+class Standing:
+    """One member as of its last report."""
+
+    held: PieceSet = 0
+    stuck: PieceSet = 0
+    may_fetch: bool = False
+    hub_retry_at: float = 0.0
+    phase: SwarmPhase = SwarmPhase.NONE
+    published: bool = False
+    seal_failed: bool = False
+    reported_at: float = 0.0
+
+
+class Standings:
+    """All members that reported, and the union of what they hold. Nothing here outlives its member."""
+
+    def __init__(self, pieces: int) -> None:
+        self._pieces = pieces
+        self._members: dict[str, Standing] = {}
+        self._unions: dict[frozenset[str], PieceSet] = {}
+
+    def __contains__(self, member: str) -> bool:
+        return member in self._members
+
+    def __getitem__(self, member: str) -> Standing:
+        return self._members[member]
+
+    @property
+    def members(self) -> dict[str, Standing]:
+        return self._members
+
+    def note(self, report: Report, now: float) -> Standing:
+        """Replace what was known of the member by its report."""
+        standing = Standing(
+            held=piece_set.from_bytes(report.held, self._pieces),
+            stuck=piece_set.from_bytes(report.stuck, self._pieces),
+            may_fetch=report.may_fetch,
+            hub_retry_at=now + report.hub_retry_s,
+            phase=report.phase,
+            published=report.published,
+            seal_failed=report.seal_failed,
+            reported_at=now,
+        )
+        before = self._members.get(report.member)
+        self._members[report.member] = standing
+        if before is None or before.held != standing.held:
+            self._unions.clear()
+        return standing
+
+    def note_nothing(self, member: str, now: float) -> None:
+        """The member has nothing of the blob and does not take part."""
+        self._members[member] = Standing(reported_at=now)
+        self._unions.clear()
+
+    def forget(self, member: str) -> None:
+        self._members.pop(member, None)
+        self._unions.clear()
+
+    def held_by_any(self, but: frozenset[str]) -> PieceSet:
+        """The pieces that someone holds, not counting the members in ``but``."""
+        if but not in self._unions:
+            held: PieceSet = 0
+            for name, standing in self._members.items():
+                if name not in but:
+                    held |= standing.held
+            self._unions[but] = held
+        return self._unions[but]
+
+    def fetchers(self) -> frozenset[str]:
+        """Members that may fetch from the Hub at all, whatever they wait for now."""
+        return frozenset(name for name, standing in self._members.items() if standing.may_fetch)
+
+    def stuck_without_access(self) -> PieceSet:
+        """Pieces that members who cannot fetch themselves are stuck on."""
+        stuck: PieceSet = 0
+        for standing in self._members.values():
+            if not standing.may_fetch:
+                stuck |= standing.stuck
+        return stuck
+
+    def unfinished_hot(self) -> int:
+        return sum(
+            standing.phase is SwarmPhase.HOT and standing.held != piece_set.full(self._pieces)
+            for standing in self._members.values()
+        )

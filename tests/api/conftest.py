@@ -1,0 +1,24 @@
+"""A daemon in memory behind a real server, and a client that speaks to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from distd.api.server import build_app, serve
+from tests.api.memory import MemoryDaemon
+
+
+@pytest.fixture
+def daemon() -> MemoryDaemon:
+    return MemoryDaemon()
+
+
+@pytest.fixture
+async def client(daemon: MemoryDaemon) -> AsyncIterator[aiohttp.ClientSession]:
+    """Speaks to a writable server on loopback without a token."""
+    app = build_app(daemon.pulls, daemon.models, daemon.node, writable=True, token="")
+    async with serve(app, "127.0.0.1:0") as bound, aiohttp.ClientSession(bound.url) as session:
+        yield session

@@ -1,0 +1,318 @@
+"""The API's ports kept in memory: a daemon without network and disk, which a test drives by hand.
+
+Pulls move only when a test calls `advance`; what the ports promise (idempotent submits, NotFound,
+Conflict, pages, cursors) holds as in the real daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import structs
+
+from distd import __version__
+from distd.api.schema import (
+    BadFile,
+    CacheView,
+    ClusterView,
+    DiskView,
+    ErrorView,
+    FileView,
+    Finding,
+    ModelView,
+    PlannedFile,
+    PlanView,
+    PullRequest,
+    PullState,
+    PullView,
+    RatesView,
+    RemovedView,
+    RevisionView,
+    StatusView,
+    StoryEntry,
+    VerifyView,
+)
+from distd.core.refs import Repo, parse_ref
+from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
+
+COMMIT = "c0ffee" + "0" * 34
+MOMENT = "2026-01-02T03:04:05Z"
+FINISHED = ("complete", "failed", "cancelled")
+HUB_DIR = "/var/lib/distd/hub"
+
+
+class MemoryPulls:
+    """`repos` maps the repos that the Hub would know to their files and sizes.
+
+    `on_submit` runs for each new pull, so that a test decides how it goes on.
+    """
+
+    def __init__(self, repos: dict[str, dict[str, int]]) -> None:
+        self.repos = repos
+        self.pulls: dict[str, PullView] = {}
+        self.requests: list[PullRequest] = []
+        self.on_submit: Callable[[PullView], object] = lambda pull: None
+        self._stories: dict[str, list[StoryEntry]] = {}
+        self._by_request: dict[PullRequest, str] = {}
+
+    async def submit(self, request: PullRequest) -> PullView:
+        ref = parse_ref(request.repo, request.type, request.revision)
+        self.requests.append(request)
+        known = self._by_request.get(request)
+        if known is not None and self.pulls[known].state not in FINISHED:
+            return self.pulls[known]
+        pull = _new_pull(f"p{len(self.pulls) + 1:04d}", request, ref.repo)
+        self._by_request[request] = pull.id
+        self.pulls[pull.id] = pull
+        self._stories[pull.id] = [
+            StoryEntry(1, MOMENT, "submitted", f"asked for {ref}")
+        ]
+        self.on_submit(pull)
+        return self.pulls[pull.id]
+
+    def advance(self, pull_id: str, **changes: Any) -> PullView:
+        """Replaces fields of a pull and writes its story."""
+        pull = structs.replace(self.pulls[pull_id], **changes)
+        self.pulls[pull_id] = pull
+        story = self._stories[pull_id]
+        story.append(StoryEntry(len(story) + 1, MOMENT, "changed", f"now {pull.state}"))
+        return pull
+
+    def download(self, pull_id: str, share: float) -> PullView:
+        """Moves a pull to `downloading` with this share of each file done, nine tenths of it from the Hub."""
+        files = tuple(
+            FileView(path, size, "e" * 64, "verified" if share == 1 else "downloading", int(size * share))
+            for path, size in self.repos[self.pulls[pull_id].repo].items()
+        )
+        done, total = sum(f.bytes_done for f in files), sum(f.size for f in files)
+        return self.advance(
+            pull_id,
+            state="downloading",
+            commit=COMMIT,
+            files=files,
+            files_total=len(files),
+            files_done=sum(f.state == "verified" for f in files),
+            bytes_total=total,
+            bytes_done=done,
+            bytes_from_hub=done - done // 10,
+            bytes_from_peers=done // 10,
+            rate_bytes_per_s=1.42e9,
+            rate_hub_bytes_per_s=1.31e9,
+            rate_peers_bytes_per_s=0.11e9,
+            eta_s=88.0,
+            started_at=MOMENT,
+        )
+
+    def complete(self, pull_id: str) -> PullView:
+        repo = Repo(self.pulls[pull_id].type, self.pulls[pull_id].repo)
+        self.download(pull_id, 1)
+        return self.advance(
+            pull_id,
+            state="complete",
+            rate_bytes_per_s=0.0,
+            rate_hub_bytes_per_s=0.0,
+            rate_peers_bytes_per_s=0.0,
+            eta_s=None,
+            snapshot_path=snapshot_path(repo),
+            finished_at="2026-01-02T03:05:45Z",
+        )
+
+    def fail(self, pull_id: str, error: DistdError) -> PullView:
+        p = error.problem()
+        view = ErrorView(p.code, p.title, p.detail, p.retryable)
+        return self.advance(pull_id, state="failed", error=view, finished_at="2026-01-02T03:05:45Z")
+
+    def get(self, pull_id: str) -> PullView:
+        if pull_id not in self.pulls:
+            raise NotFound(f"no pull {pull_id}")
+        return self.pulls[pull_id]
+
+    def page(
+        self, states: frozenset[PullState], after: str | None, limit: int
+    ) -> tuple[list[PullView], str | None]:
+        found = [
+            structs.replace(pull, files=())
+            for id_, pull in sorted(self.pulls.items(), reverse=True)
+            if (not states or pull.state in states) and (after is None or id_ < after)
+        ]
+        return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+    async def control(self, pull_id: str, verb: str) -> PullView:
+        pull = self.get(pull_id)
+        if pull.state in FINISHED and not (verb == "cancel" and pull.state == "cancelled"):
+            raise Conflict(f"pull {pull_id} is {pull.state}")
+        return self.advance(
+            pull_id, state={"cancel": "cancelled", "pause": "paused", "resume": "downloading"}[verb]
+        )
+
+    async def story(self, pull_id: str, after_seq: int, limit: int) -> list[StoryEntry]:
+        self.get(pull_id)
+        return [entry for entry in self._stories[pull_id] if entry.seq > after_seq][:limit]
+
+    async def plan(self, request: PullRequest) -> PlanView:
+        ref = parse_ref(request.repo, request.type, request.revision)
+        if ref.repo.id not in self.repos:
+            raise RepoNotFound(ref.repo.id, "https://huggingface.co", False)
+        files = tuple(PlannedFile(path, size, "e" * 64, 0) for path, size in self.repos[ref.repo.id].items())
+        total = sum(file.size for file in files)
+        return PlanView(
+            repo=ref.repo.id,
+            type=ref.repo.type,
+            revision=ref.revision,
+            commit=COMMIT,
+            weights=request.weights or "auto",
+            files=files,
+            left_out=(),
+            bytes_total=total,
+            bytes_reused=0,
+            bytes_from_peers=0,
+            bytes_from_hub=total,
+            bytes_left_out=0,
+            disk=DiskView("/var/lib/distd", 10**12, 10**12 - total, 10**10, True),
+            eta_s=60.0,
+            eta_low_s=50.0,
+            eta_high_s=90.0,
+        )
+
+
+class MemoryModels:
+    """Repos held; `hold` adds one with a single complete revision."""
+
+    def __init__(self) -> None:
+        self.models: dict[Repo, ModelView] = {}
+        self.bad: tuple[BadFile, ...] = ()
+
+    def hold(self, repo: Repo, size_bytes: int = 1000, commit: str = COMMIT) -> None:
+        revision = RevisionView(
+            commit=commit,
+            refs=("main",),
+            complete=True,
+            pinned=False,
+            files=2,
+            bytes=size_bytes,
+            snapshot_path=snapshot_path(repo),
+            published_at=MOMENT,
+            last_used_at=None,
+        )
+        self.models[repo] = ModelView(repo.type, repo.id, size_bytes, (revision,))
+
+    async def page(self, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
+        found = [
+            (f"{repo.type}/{repo.id}", self.models[repo])
+            for repo in sorted(self.models)
+            if after is None or f"{repo.type}/{repo.id}" > after
+        ]
+        page = found[:limit]
+        return [model for _, model in page], page[-1][0] if len(found) > limit else None
+
+    async def get(self, repo: Repo) -> ModelView:
+        return self._get(repo)
+
+    def _get(self, repo: Repo) -> ModelView:
+        if repo not in self.models:
+            raise NotFound(f"{repo} is not in this node's cache")
+        return self.models[repo]
+
+    async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
+        model = self._get(repo)
+        if any(held.pinned for held in model.revisions):
+            raise Conflict(f"{repo} is pinned: distctl unpin {repo} first")
+        self._check(model, revision)
+        del self.models[repo]
+        return RemovedView(tuple(held.commit for held in model.revisions), model.bytes)
+
+    async def verify(self, repo: Repo, revision: str | None) -> VerifyView:
+        model = self._get(repo)
+        self._check(model, revision)
+        commits = tuple(held.commit for held in model.revisions)
+        return VerifyView(repo.type, repo.id, commits, 2, model.bytes, self.bad)
+
+    async def pin(self, repo: Repo, revision: str | None, pinned: bool) -> ModelView:
+        model = self._get(repo)
+        self._check(model, revision)
+        revisions = tuple(structs.replace(held, pinned=pinned) for held in model.revisions)
+        self.models[repo] = structs.replace(model, revisions=revisions)
+        return self.models[repo]
+
+    def _check(self, model: ModelView, revision: str | None) -> None:
+        if revision is not None and not any(revision in (r.commit, *r.refs) for r in model.revisions):
+            raise NotFound(f"{model.repo} is not held at {revision}")
+
+
+class MemoryNode:
+    def __init__(self, pulls: MemoryPulls) -> None:
+        self.unready: list[str] = []
+        self.findings: list[Finding] = [Finding("hub", "ok", "https://huggingface.co answered in 80 ms")]
+        self.version = __version__
+        self._pulls = pulls
+
+    def status(self) -> StatusView:
+        active = tuple(pull for pull in self._pulls.pulls.values() if pull.state not in FINISHED)
+        return StatusView(
+            node="gpu-01",
+            version=self.version,
+            uptime_s=3700.0,
+            ready=not self.unready,
+            hub_endpoint="https://huggingface.co",
+            cluster=ClusterView("", 1, 1),
+            cache=CacheView(HUB_DIR, "/var/lib/distd/store", 5 * 10**9, 10**12, 0),
+            rates=RatesView(1.31e9, 0.11e9),
+            active_pulls=active,
+        )
+
+    def unready_reasons(self) -> list[str]:
+        return list(self.unready)
+
+    async def diagnose(self) -> list[Finding]:
+        return self.findings
+
+
+class MemoryDaemon:
+    """The three ports together."""
+
+    def __init__(self) -> None:
+        self.pulls = MemoryPulls(
+            {"acme/tiny": {"config.json": 700, "model.safetensors": 2_000_000}, "gpt2": {"a.bin": 10}}
+        )
+        self.models = MemoryModels()
+        self.node = MemoryNode(self.pulls)
+
+
+def snapshot_path(repo: Repo) -> str:
+    return f"{HUB_DIR}/{repo.folder}/snapshots/{COMMIT}"
+
+
+def _new_pull(pull_id: str, request: PullRequest, repo: Repo) -> PullView:
+    return PullView(
+        id=pull_id,
+        repo=repo.id,
+        type=repo.type,
+        revision=request.revision,
+        commit=None,
+        state="queued",
+        include=request.include,
+        exclude=request.exclude,
+        weights=request.weights,
+        priority=request.priority,
+        pin=request.pin,
+        bytes_total=None,
+        bytes_done=0,
+        bytes_from_hub=0,
+        bytes_from_peers=0,
+        bytes_reused=0,
+        files_total=None,
+        files_done=0,
+        rate_bytes_per_s=0.0,
+        rate_hub_bytes_per_s=0.0,
+        rate_peers_bytes_per_s=0.0,
+        eta_s=None,
+        eta_low_s=None,
+        eta_high_s=None,
+        stalled_reason=None,
+        error=None,
+        snapshot_path=None,
+        created_at=MOMENT,
+        started_at=None,
+        finished_at=None,
+    )
