@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from distd.units import format_size
+
 # Exit codes of distctl, from the contract.
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -260,8 +262,6 @@ class NoSpace(DistdError):
     retryable: ClassVar[bool] = True
 
     def __str__(self) -> str:
-        from distd.units import format_size
-
         advice = "free space, remove models (distctl rm), or pull fewer files (--include, --weights)"
         needs = f"{self.path} needs {format_size(self.needed_bytes)} ({self.needed_bytes} bytes) more"
         if self.over_quota_bytes:

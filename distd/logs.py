@@ -24,7 +24,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={getattr(record, name)}" for name in FIELDS if hasattr(record, name))
-        text = f"{record.levelname} {record.getMessage()}{fields and f' [{fields[1:]}]'}"
+        # A Hub's words may be part of a message; they must not look like lines of this log.
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        text = f"{record.levelname} {message}{fields and f' [{fields[1:]}]'}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return f"{_moment(record.created)} {text}" if self._with_time else text

@@ -216,6 +216,6 @@ class ModelService:
         if manifest is None:
             return 0
         used = self._needed_etags()
-        for record in self._records.values():
+        for record in list(self._records.values()):  # others may publish while files are read
             used |= {file.etag for file in await self._files(parse_repo(record.repo, record.type), record)}
         return sum(self._blobs.remove(etag) for etag in {file.etag for file in manifest.files} - used)

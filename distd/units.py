@@ -6,7 +6,9 @@ its border. `k` and `kB` are powers of 1000, `KiB` powers of 1024, a `bit` is an
 
 from __future__ import annotations
 
+import math
 import re
+from fractions import Fraction
 
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15} | {
     "ki": 2**10,
@@ -28,7 +30,7 @@ def parse_size(text: str) -> int:
         raise ValueError(
             f'{text!r} is not a size: write a number with B, kB, MB, GB, TB or KiB, MiB, GiB, as "64 MiB"'
         )
-    return round(float(match[1]) * _MULTIPLES[match[2].lower()])
+    return round(Fraction(match[1]) * _MULTIPLES[match[2].lower()])
 
 
 def parse_rate(text: str) -> int:
@@ -41,17 +43,18 @@ def parse_rate(text: str) -> int:
         raise ValueError(f'{text!r} is not a rate: write for instance "200 MB/s" or "2 Gbit/s"')
     unit = match[3] or ""
     bits = unit.lower().startswith("bit") or (unit == "b" and bool(match[2]))
-    return round(float(match[1]) * _MULTIPLES[match[2].lower()] / (8 if bits else 1))
+    return round(Fraction(match[1]) * _MULTIPLES[match[2].lower()] / (8 if bits else 1))
 
 
 def parse_duration(text: str) -> float:
     """`"30s"`, `"24h"`, `"1.5"` (seconds) -> seconds. Raises ValueError that shows the accepted forms."""
     match = _DURATION.fullmatch(text.strip())
-    if match is None:
+    duration_s = float(match[1]) * _DURATION_S[(match[2] or "s").lower()] if match else math.inf
+    if match is None or not math.isfinite(duration_s):
         raise ValueError(
             f'{text!r} is not a duration: write for instance "500ms", "30s", "15m", "24h" or "7d"'
         )
-    return float(match[1]) * _DURATION_S[(match[2] or "s").lower()]
+    return duration_s
 
 
 def format_size(size_bytes: float) -> str:

@@ -63,9 +63,14 @@ class Asking:
         return self._last_term
 
     @property
+    def all_heard(self) -> bool:
+        """The lead has answered the last news; claims may be left to tell."""
+        return not self.news and self._outstanding is None
+
+    @property
     def all_told(self) -> bool:
         """The lead has confirmed everything this member has to say."""
-        return not self.news and not self._unsent and self._outstanding is None
+        return self.all_heard and not self._unsent
 
     def learned(self, claims: Iterable[Claim]) -> None:
         """Claims from elsewhere than the lead, to be told to it."""
@@ -85,11 +90,13 @@ class Asking:
         told_again = out.asked_at + (NEWS_TOLD_AFTER_S if self.news else every_s)
         return min(told_again, out.asked_at + out.wait_s + ANSWER_EXPECTED_S)
 
-    def request(self, report: Report, fetches: Fetches, room: int, now: float) -> tuple[str, LeadRequest]:
-        """Whom to ask, and the request; the former one counts as replaced."""
+    def request(
+        self, report: Report, fetches: Fetches, room: int, may_wait: bool, now: float
+    ) -> tuple[str, LeadRequest]:
+        """Whom to ask, and the request; the former one counts as replaced. ``may_wait``: for news, at the lead."""
         self.sequence += 1
         lead = self.following.target(now)
-        wait_s = WAIT_S if self.last_answer is not None and self._synced else 0.0
+        wait_s = WAIT_S if may_wait and self._synced else 0.0
         self._outstanding = _Outstanding(lead, now, wait_s, report.claims)
         self.news = False
         known_lead, known_term = self._lead

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peers import piece_set
 from peers.messages import Lease, LeaseKey, Progress
 from peers.piece_set import PieceSet, Span
 
@@ -24,10 +23,11 @@ RATE_MEMORY_S = 3.0
 
 @dataclass(slots=True)
 class Fetch:
-    """One request to the Hub; ``remaining`` begins at the piece that arrives next."""
+    """One request to the Hub for ``span``; ``remaining`` begins at the piece that arrives next."""
 
     number: int
     key: LeaseKey
+    span: Span
     remaining: Span
     whole_bytes: int = 0
     done_bytes: int = 0
@@ -44,7 +44,7 @@ class Fetches:
 
     def __init__(self) -> None:
         self.active: dict[int, Fetch] = {}
-        self.closed: set[LeaseKey] = set()
+        self.closed: dict[LeaseKey, Span] = {}
         self.rate_bytes_per_s = 0.0
         self._next_number = 1
         self._rate_since = 0.0
@@ -65,18 +65,17 @@ class Fetches:
         """For the report to the lead."""
         return tuple(Progress(f.key, f.remaining, f.done_bytes) for f in self.active.values())
 
-    def reconcile(self, leases: Sequence[Lease], wanted: PieceSet, may_start: bool, now: float) -> Reconciled:
-        """Follow the leases stated by the lead. ``wanted`` are pieces not secured here."""
+    def reconcile(self, leases: Sequence[Lease], may_start: bool, now: float) -> Reconciled:
+        """Follow the leases stated by the lead; ``may_start`` says whether the Hub may be asked now."""
         stated = {lease.key: lease for lease in leases}
-        self.closed &= stated.keys()
         known = {fetch.key for fetch in self.active.values()}
         started = []
         for lease in leases:
             if lease.key in known or lease.key in self.closed or self._rename(lease, stated):
                 continue
             if may_start:
-                fetch = self._start(lease, wanted, now)
-                started += [fetch] if fetch is not None else []
+                started.append(self._start(lease, now))
+        self.closed = {key: span for key, span in self.closed.items() if key in stated}
         stopped = tuple(number for number, fetch in self.active.items() if fetch.key not in stated)
         for number in stopped:
             del self.active[number]
@@ -115,28 +114,28 @@ class Fetches:
         return numbers
 
     def _rename(self, lease: Lease, stated: dict[LeaseKey, Lease]) -> bool:
+        """Whether the lease is a span in hand, or one just ended, under the name that a new lead gave it."""
         for fetch in self.active.values():
-            follows = lease.span.start <= fetch.remaining.start and fetch.remaining.stop == lease.span.stop
-            if fetch.key not in stated and follows:
+            if fetch.key not in stated and _continues(fetch.remaining, lease.span):
                 fetch.key = lease.key
+                return True
+        for key, span in self.closed.items():
+            if key not in stated and span.stop == lease.span.stop and span.start <= lease.span.start:
+                self.closed[lease.key] = lease.span
                 return True
         return False
 
-    def _start(self, lease: Lease, wanted: PieceSet, now: float) -> Fetch | None:
-        missing = lease.span.pieces & wanted
-        if not missing:
-            self.closed.add(lease.key)
-            return None
+    def _start(self, lease: Lease, now: float) -> Fetch:
         if not self.active:
             self._rate_since = now
-        fetch = Fetch(self._next_number, lease.key, Span(piece_set.first(missing), lease.span.stop))
+        fetch = Fetch(self._next_number, lease.key, lease.span, lease.span)
         self._next_number += 1
         self.active[fetch.number] = fetch
         return fetch
 
     def _close(self, fetch: Fetch) -> None:
         del self.active[fetch.number]
-        self.closed.add(fetch.key)
+        self.closed[fetch.key] = fetch.span
 
     def _measure(self, size_bytes: int, now: float) -> None:
         """Exponential average over time, of all spans together."""
@@ -145,3 +144,7 @@ class Fetches:
         current = size_bytes / elapsed_s
         weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self.rate_bytes_per_s else 1.0
         self.rate_bytes_per_s += weight * (current - self.rate_bytes_per_s)
+
+
+def _continues(remaining: Span, leased: Span) -> bool:
+    return leased.start <= remaining.start and remaining.stop == leased.stop

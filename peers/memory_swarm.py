@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
+import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from peers.handover import HandOver
 from peers.metainfo import Kind, Metainfo
@@ -52,10 +54,10 @@ class MemoryNetwork:
         self.now = 0.0
         self.files: dict[str, bytearray] = {}
         self.nodes: dict[Endpoint, MemorySwarm] = {}
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()  # things due at one time happen in the order they were planned
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], object]) -> None:
         """Plans an action for a time not before now."""
         heapq.heappush(self._due, (max(when, self.now), next(self._order), action))
 
@@ -128,6 +130,7 @@ class MemorySwarm:
         self._torrents: dict[tuple[Kind, str], _Torrent] = {}
         self._hand_over: HandOver[tuple[Kind, str]] = HandOver(UNFLUSHED_BYTES_MAX)
         self._received_bytes = self._sent_bytes = 0
+        self.starting_point = zlib.crc32(host.encode())
         for kind in Kind:
             network.nodes[self.endpoint(kind)] = self
 
@@ -168,7 +171,7 @@ class MemorySwarm:
         torrent = self._open_torrent(blob, kind)
         for peer in peers:
             when = self._network.now + CONNECT_DELAY_S
-            self._network.at(when, lambda peer=peer: self._connected(torrent, peer))  # type: ignore[misc]  # a default binds the loop's value
+            self._network.at(when, partial(self._connected, torrent, peer))
 
     async def read_back(
         self, blob: str, kind: Kind, index: int, hashers: Sequence[Callable[[], Hasher]]
@@ -314,12 +317,15 @@ class MemorySwarm:
 
 
 def _rarest_missing(torrent: _Torrent, sender: _Torrent) -> int | None:
-    """The piece to ask of a sender: held by fewest peers, then the first; None when it has none we want."""
+    """The piece to ask of a sender, None when it has none we want: of those held by fewest peers, the first
+    after this node's own starting point, so that nodes which start together ask for different ones."""
     asked = {connection.asked for connection in torrent.connections.values()}
-    peers = [connection.torrent for connection in torrent.connections.values()]
+    peers = [connection.torrent.held for connection in torrent.connections.values()]
+    count = len(torrent.held)
+    start = torrent.node.starting_point % count
     missing = (
         index
-        for index, held in enumerate(torrent.held)
-        if not held and torrent.wanted[index] and sender.held[index] and index not in asked
+        for index in itertools.chain(range(start, count), range(start))
+        if not torrent.held[index] and torrent.wanted[index] and sender.held[index] and index not in asked
     )
-    return min(missing, key=lambda index: (sum(peer.held[index] for peer in peers), index), default=None)
+    return min(missing, key=lambda index: sum(held[index] for held in peers), default=None)

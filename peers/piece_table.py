@@ -23,6 +23,9 @@ from peers.ledger import Ledger, Verdict
 from peers.piece_set import PieceSet
 
 
+_WORD = (1 << 64) - 1
+
+
 class PieceState(Enum):
     MISSING = "missing"
     HELD = "held"
@@ -41,7 +44,7 @@ class Settled:
 
 class PieceTable:
     """The pieces of one blob on this member. ``generation`` of a piece rises with each write of its bytes, so that a
-    digest of earlier bytes is recognised and dropped; ``changes`` rises whenever what is known of the bytes changes."""
+    digest of earlier bytes is recognised and dropped; ``fingerprint`` sums the digests, so equal ones mean equal bytes."""
 
     def __init__(self, pieces: int) -> None:
         self.pieces = pieces
@@ -51,7 +54,7 @@ class PieceTable:
         self.disputed: PieceSet = 0
         self.in_swarm: PieceSet = 0
         self.arriving: dict[int, float] = {}
-        self.changes = 0
+        self.fingerprint = 0
         self._read_back: PieceSet = 0
         self._digests: dict[int, bytes] = {}
         self._generations: dict[int, int] = {}
@@ -121,6 +124,16 @@ class PieceTable:
         self.arriving.pop(piece, None)
         return True
 
+    def read_again(self) -> PieceSet:
+        """Forget every digest: all bytes are to be read back once more. The pieces checked no longer."""
+        unchecked = self.checked
+        for piece in piece_set.each(self.checked | self.disputed):
+            self._move(piece, PieceState.HELD)
+        for piece in piece_set.each(self.held):
+            self._forget_digest(piece)
+            self._generations[piece] = self.generation(piece) + 1
+        return unchecked
+
     def restore(self, piece: int, xxh3: bytes) -> None:
         """The journal says that the piece was checked with this digest before a restart."""
         self._move(piece, PieceState.HELD)
@@ -189,14 +202,19 @@ class PieceTable:
             )
 
     def _note_digest(self, piece: int, xxh3: bytes) -> None:
+        self._forget_digest(piece)
         self._digests[piece] = xxh3
         self._read_back |= piece_set.single(piece)
-        self.changes += 1
+        self.fingerprint = (self.fingerprint + _word(piece, xxh3)) & _WORD
+
+    def _forget_digest(self, piece: int) -> None:
+        digest = self._digests.pop(piece, None)
+        self._read_back &= ~piece_set.single(piece)
+        if digest is not None:
+            self.fingerprint = (self.fingerprint - _word(piece, digest)) & _WORD
 
     def _drop_bytes(self, piece: int) -> None:
-        self._digests.pop(piece, None)
-        self._read_back &= ~piece_set.single(piece)
-        self.changes += 1
+        self._forget_digest(piece)
         self.arriving.pop(piece, None)
         self._move(piece, PieceState.MISSING)
 
@@ -214,3 +232,8 @@ class PieceTable:
             self.checked |= bit
         else:
             self.disputed |= bit
+
+
+def _word(piece: int, xxh3: bytes) -> int:
+    """64 bits that stand for a piece's digest in a sum; odd factors keep equal digests of two pieces apart."""
+    return int.from_bytes(xxh3[:8], "big") * (2 * piece + 1) & _WORD

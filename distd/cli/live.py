@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import IO
 
 from distd.cli.text import columns_of, cut_end
@@ -30,14 +31,12 @@ class LiveArea:
         """Replaces what is shown. Lines are cut to the terminal; the last column stays free of wrapping."""
         columns, rows = self.size()
         kept = [cut_end(line, columns - 1) for line in lines[-max(1, rows - 1) :]]
-        self._write(self._erase(columns, rows) + "\n".join(kept))
-        self._drawn = kept
+        self._replace(self._erase(columns, rows) + "\n".join(kept), kept)
 
     def clear(self) -> None:
         columns, rows = self.size()
         if self._drawn:
-            self._write(self._erase(columns, rows))
-            self._drawn = []
+            self._replace(self._erase(columns, rows), [])
 
     def _erase(self, columns: int, rows: int) -> str:
         """To the first drawn line, and delete from there. A terminal made narrower has folded the lines."""
@@ -45,6 +44,12 @@ class LiveArea:
         up = f"\x1b[{min(above, rows - 1)}A" if above > 0 else ""
         return f"\r{up}\x1b[J" if self._drawn else ""
 
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+    def _replace(self, text: str, drawn: list[str]) -> None:
+        """Writes, and remembers what is seen then. Ctrl-C waits: between the two it would leave lines behind."""
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            self._stream.write(text)
+            self._stream.flush()
+            self._drawn = drawn
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

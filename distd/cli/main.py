@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 
 import click
 
@@ -63,9 +63,7 @@ class Commands(Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(
-    cls=Commands, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.command(cls=Commands, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="distctl %(version)s")
 def distctl() -> None:
     """Brings model weights onto this node and keeps them: the command line of distd."""
@@ -73,6 +71,9 @@ def distctl() -> None:
 
 def run() -> None:
     """The entry point. Never shows a traceback, unless `$DISTD_DEBUG` is set."""
+    # A parent may have closed either (`>&-`); printing then goes nowhere instead of failing.
+    sys.stdout = sys.stdout or StringIO()
+    sys.stderr = sys.stderr or StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -84,6 +85,8 @@ def _outcome() -> int:
     try:
         returned = distctl.main(prog_name="distctl", standalone_mode=False)
         return returned if isinstance(returned, int) else EXIT_DONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        return _complain(error.format_message(), EXIT_USAGE)
     except click.UsageError as error:
         usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
         return _complain(f"{usage}distctl: {error.format_message()}", EXIT_USAGE)
@@ -97,6 +100,9 @@ def _outcome() -> int:
         return _complain("distctl: interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         return EXIT_FAILED
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        return _complain(f"distctl: {what}{error.strerror or error}", EXIT_FAILED)
     except Exception as error:
         if os.environ.get("DISTD_DEBUG"):
             raise

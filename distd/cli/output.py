@@ -57,9 +57,7 @@ def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in headers:
         is_number = header in numbers
-        drawn.add_column(
-            header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
-        )
+        drawn.add_column(header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     Console(highlight=False, markup=False, emoji=False).print(drawn)

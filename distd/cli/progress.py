@@ -33,9 +33,10 @@ def frame(pull: Pull, columns: int, rows: int) -> list[str]:
     if pull["state"] == "downloading":
         active = [f for f in pull["files"] if f["state"] in ("downloading", "verifying")]
         shown = active[: min(FILES_SHOWN_MAX, room)]
-        lines += [_file_line(file, columns) for file in shown]
+        longest = max((columns_of(safe(file["path"])) for file in shown), default=0)
+        lines += [_file_line(file, longest, columns) for file in shown]
         if len(active) > len(shown) and room > len(shown):
-            lines.append(cut_end(f"  and {plural(len(active) - len(shown), 'file')} more", columns))
+            lines.append(cut_end(f"  and {len(active) - len(shown)} more", columns))
     # The total is what is watched: where rows are few, it is what stays.
     return [*lines[len(lines) - min(len(lines), room) :], _fitting(_total_forms(pull), columns)]
 
@@ -43,7 +44,7 @@ def frame(pull: Pull, columns: int, rows: int) -> list[str]:
 def plain_line(pull: Pull) -> str:
     """The state in one line, for logs."""
     nodes = "".join(f"; {safe(node['name'])} {node['state']}" for node in pull["nodes"])
-    state = "" if pull["state"] == "queued" else f"{pull['state']} "
+    state = "downloading " if pull["state"] == "downloading" else ""
     return f"{name(pull)}: {state}{_total_forms(pull)[0]}{nodes}"
 
 
@@ -64,7 +65,11 @@ def summary(pull: Pull, seconds: float | None) -> str:
     took = f" in {format_duration(seconds)}, {format_rate(fetched / seconds)} average" if seconds else ""
     sources = ", ".join(
         f"{word} {format_size(pull[key])}"
-        for word, key in (("hub", "bytes_from_hub"), ("peers", "bytes_from_peers"), ("reused", "bytes_reused"))
+        for word, key in (
+            ("hub", "bytes_from_hub"),
+            ("peers", "bytes_from_peers"),
+            ("reused", "bytes_reused"),
+        )
     )
     return f"{held}{took} ({sources})"
 
@@ -75,7 +80,8 @@ def _total_forms(pull: Pull) -> list[str]:
     if state == "queued":
         return ["queued: waiting for its turn", "queued"]
     if total is None:
-        return ["asking the Hub for the list of files", "asking the Hub"] if state == "resolving" else [state]
+        asking = ["resolving: asking the Hub for the list of files", "resolving: asking the Hub"]
+        return asking if state == "resolving" else [state]
     share, percent = format_share(done, total), format_percent(done, total)
     if state == "downloading" and pull["stalled_reason"]:
         return [f"{share}  {percent}  stalled: {safe(pull['stalled_reason'])}"]
@@ -92,7 +98,10 @@ def _total_forms(pull: Pull) -> list[str]:
             percent,
         ]
     if state == "paused":
-        return [f"{share}  {percent}  paused: distctl resume {safe(pull['id'])} continues", f"{percent}  paused"]
+        return [
+            f"{share}  {percent}  paused: distctl resume {safe(pull['id'])} continues",
+            f"{percent}  paused",
+        ]
     return [f"{share}  {percent}  {state}", f"{percent}  {state}"]
 
 
@@ -100,12 +109,13 @@ def _fitting(forms: list[str], columns: int) -> str:
     return next((form for form in forms if columns_of(form) <= columns), cut_end(forms[-1], columns))
 
 
-def _file_line(file: dict[str, Any], columns: int) -> str:
+def _file_line(file: dict[str, Any], longest: int, columns: int) -> str:
+    """`longest`: columns of the longest name beside it, so that the numbers stand in a column."""
     done, total = file["bytes_done"], file["size"]
     right = f"{format_percent(done, total):>4}"
     if columns >= _WIDE_COLUMNS:
         right += f"  {format_share(done, total):>16}"
-    room = columns - columns_of(right) - 4
+    room = min(longest, columns - columns_of(right) - 4)
     return cut_end(f"  {pad(cut_start(safe(file['path']), room), room)}  {right}", columns)
 
 

@@ -23,9 +23,7 @@ def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--include", multiple=True, metavar="GLOB", help="Only files that match; repeatable."
             ),
-            click.option(
-                "--exclude", multiple=True, metavar="GLOB", help="No files that match; repeatable."
-            ),
+            click.option("--exclude", multiple=True, metavar="GLOB", help="No files that match; repeatable."),
             click.option("--weights", type=click.Choice(WEIGHTS), help="Which format of weights [auto]."),
         ]
     ):

@@ -53,8 +53,6 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
         ("cache.hub_dir", config.hub_dir),
         ("cache.store_dir", config.store_dir),
     ):
-        if not os.path.isabs(path) and key in sources:
-            continue  # relative to the working directory, as in a checkout
         if os.path.exists(path) and not os.path.isdir(path):
             fault(key, path, "is not a directory")
     for key, path in (

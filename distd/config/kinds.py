@@ -23,7 +23,7 @@ def _numeric(parse_text: Callable[[str], float]) -> Callable[[object], object]:
     def parse(value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(f"{value!r} is neither a number nor a text with a unit")
-        return parse_text(value if isinstance(value, str) else format(value, "f"))
+        return parse_text(format(value, "f") if isinstance(value, float) else str(value))
 
     return parse
 
@@ -32,7 +32,7 @@ def split_listen(listen: str) -> tuple[str, int]:
     """`"127.0.0.1:7070"`, `"[::1]:7070"` -> host and port. Raises ValueError."""
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f'{listen!r} is not an address: write "HOST:PORT", for instance "127.0.0.1:7070"')
     return host, int(port)
 
@@ -50,6 +50,7 @@ def _endpoint(value: object) -> object:
     parts = urlsplit(value) if isinstance(value, str) else None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ValueError(f'{value!r} is not a Hub address: write for instance "https://huggingface.co"')
+    _ = parts.port  # raises ValueError that says what is wrong with it
     return str(value).rstrip("/")
 
 

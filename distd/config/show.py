@@ -24,5 +24,5 @@ def config_as_toml(config: Config) -> str:
 
 
 def _value(value: object) -> str:
-    # JSON's strings, numbers, booleans and arrays of them are TOML's too.
-    return json.dumps(value, ensure_ascii=False)
+    # JSON's strings, numbers, booleans and arrays of them are TOML's too, but for a bare DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

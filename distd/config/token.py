@@ -28,7 +28,7 @@ def hub_token_source(
         if credentials and os.path.exists(f"{credentials}/hf-token"):
             return read_token(f"{credentials}/hf-token")
         if environment.get("HF_TOKEN"):
-            return environment["HF_TOKEN"].strip() or None
+            return environment["HF_TOKEN"].strip().partition("\n")[0].strip() or None
         path = environment.get("HF_TOKEN_PATH")
         return read_token(path) if path and os.path.exists(path) else None
 

@@ -90,6 +90,8 @@ class _Blob:
     mismatch: str = ""
     faults: int = 0
     odd_answers: int = 0
+    reached: int = 0
+    """One past the furthest piece that a single stream brought; what an earlier one brought is no progress."""
     not_before: float = 0.0
     trouble_since: float | None = None
     last_fault: FetchFault | None = None
@@ -113,8 +115,11 @@ class FetchDesk:
         self._fetches: dict[int, _Fetch] = {}
         self._next_fetch_id = 1
         self._hub_paused_until = 0.0
+        self._rate_limits = 0
+        self._handled_at = float("-inf")
 
     def handle(self, event: Event, now: float) -> list[Action]:
+        self._handled_at = now
         actions: list[Action] = []
         match event:
             case BlobWanted():
@@ -140,16 +145,19 @@ class FetchDesk:
     def next_deadline(self) -> float | None:
         """When something that waits may be tried again; None when only events can change anything."""
         waiting = [
-            max(blob.not_before, self._hub_paused_until)
+            blob.not_before
             for blob in self._blobs.values()
-            if blob.phase is Phase.FETCHING and blob.missing
+            if blob.phase is Phase.FETCHING and blob.missing and blob.not_before > self._hub_paused_until
         ]
-        return min(waiting, default=None)
+        if self._queue or any(blob.missing for blob in self._blobs.values()):
+            waiting.append(self._hub_paused_until)
+        # What may be tried already waits for a connection, and that comes with an event.
+        return min((moment for moment in waiting if moment > self._handled_at), default=None)
 
     def stalled_reason(self, etag: str, now: float) -> str | None:
         """Why nothing of this blob is arriving, None when there is no particular reason."""
         blob = self._blobs.get(etag)
-        if blob is None or blob.in_flight or blob.phase is not Phase.FETCHING:
+        if blob is None or blob.in_flight or blob.phase not in (Phase.WAITING, Phase.FETCHING):
             return None
         if self._hub_paused_until > now:
             return f"the Hub's rate limit opens in {self._hub_paused_until - now:.0f} s"
@@ -164,16 +172,23 @@ class FetchDesk:
 
     def check(self) -> None:
         """Raises AssertionError where the desk contradicts itself. Cheap; tests call it after each event."""
-        assert len(self._fetches) <= self._connections, "more fetches than connections"
+        opening = sum(blob.phase is Phase.OPENING for blob in self._blobs.values())
+        assert len(self._fetches) + opening <= self._connections, "more fetches than connections"
+        waiting = sorted(
+            (blob.order, blob.etag) for blob in self._blobs.values() if blob.phase is Phase.WAITING
+        )
+        assert self._queue == waiting, "the queue is not what waits"
         for blob in self._blobs.values():
             covered: Counter[int] = Counter(blob.missing)
             for fetch_id in blob.in_flight:
                 fetch = self._fetches[fetch_id]
-                assert fetch.etag == blob.etag
+                assert fetch.etag == blob.etag, "a fetch belongs to another blob"
+                assert fetch.next <= fetch.end, "a fetch stored more than its span"
                 covered.update(range(fetch.next, fetch.end))
             doubled = [piece for piece, times in covered.items() if times > 1]
-            assert not doubled or blob.single_stream, f"pieces {doubled[:5]} are in two places"
-            assert blob.missing == sorted(blob.missing)
+            assert not doubled, f"pieces {doubled[:5]} are in two places"
+            assert blob.missing == sorted(blob.missing), "missing pieces are out of order"
+            assert not blob.single_stream or len(blob.in_flight) <= 1, "two streams of a single-stream blob"
             if blob.phase is Phase.HASHING:
                 assert not blob.missing, "hashing with pieces missing"
                 assert not blob.in_flight, "hashing with fetches running"
@@ -226,15 +241,20 @@ class FetchDesk:
         if blob is None or fetch is None:
             return
         fetch.next = event.index + 1
-        fetch.progressed = True
-        blob.faults = 0
-        blob.trouble_since = None
         blob.repair_changed |= event.changed
+        self._rate_limits = 0
+        if not blob.single_stream or event.index >= blob.reached:
+            blob.reached = event.index + 1
+            fetch.progressed = True
+            blob.faults = 0
+            blob.trouble_since = None
 
     def _lost(self, etag: str, index: int) -> list[Action]:
         blob = self._blobs.get(etag)
         if blob is None or index in blob.missing or blob.phase not in (Phase.FETCHING, Phase.HASHING):
             return []
+        if any(self._fetches[id_].next <= index < self._fetches[id_].end for id_ in blob.in_flight):
+            return []  # it is being fetched again anyway
         bisect.insort(blob.missing, index)
         blob.phase = Phase.FETCHING
         return [Tell(etag, "piece_lost", f"piece {index} did not survive the last stop; it is fetched again")]
@@ -267,14 +287,17 @@ class FetchDesk:
         if fault.final:
             return [*told, *self._fail(blob.etag, fault.error)]
         if fault.kind is FaultKind.RATE_LIMITED:
-            wait_s = fault.retry_after_s or backoff_s(blob.faults + 1, self._rng)
+            if now >= self._hub_paused_until:
+                self._rate_limits += 1
+            wait_s = fault.retry_after_s or backoff_s(max(1, self._rate_limits), self._rng)
             if wait_s > RATE_LIMIT_WAIT_MAX_S:
                 return [*told, *self._fail(blob.etag, fault.error)]
             self._hub_paused_until = max(self._hub_paused_until, now + wait_s)
             return told
-        if fault.kind is FaultKind.RANGE_IGNORED:
+        if fault.kind is FaultKind.RANGE_IGNORED and not blob.single_stream:
             return told + self._switch_to_single_stream(blob)
-        if fault.kind in (FaultKind.WRONG_LENGTH, FaultKind.WRONG_ETAG):
+        is_first = now >= blob.not_before  # parallel fetches that fail together are one failure
+        if fault.kind in (FaultKind.WRONG_LENGTH, FaultKind.WRONG_ETAG) and is_first:
             blob.odd_answers += 1
             if blob.odd_answers >= ODD_ANSWERS_MAX:
                 return [*told, *self._fail(blob.etag, fault.error)]
@@ -283,7 +306,7 @@ class FetchDesk:
         blob.trouble_since = now if blob.trouble_since is None else blob.trouble_since
         if now - blob.trouble_since >= self._give_up_after_s:
             return [*told, *self._fail(blob.etag, fault.error)]
-        if now >= blob.not_before:  # parallel fetches that fail together are one failure
+        if is_first:
             blob.faults += 1
             blob.not_before = now + backoff_s(blob.faults, self._rng)
         return told
@@ -291,6 +314,7 @@ class FetchDesk:
     def _switch_to_single_stream(self, blob: _Blob) -> list[Action]:
         """The whole file in one request from its beginning; pieces already stored are written again."""
         blob.single_stream = True
+        blob.reached = 0
         stopped = self._stop_all(blob)
         blob.missing = list(range(blob.pieces()))
         return stopped
@@ -307,6 +331,7 @@ class FetchDesk:
             return self._fail(etag, HashMismatch(etag, etag, actual))
         blob.repair_round += 1
         blob.repair_changed = False
+        blob.reached = 0
         blob.phase = Phase.FETCHING
         blob.missing = list(range(blob.pieces()))
         text = f"the content hashes to {actual} instead of {etag}; every piece is fetched again and compared"
@@ -315,51 +340,49 @@ class FetchDesk:
     # What comes next.
 
     def _assign(self, now: float) -> list[Action]:
-        """Gives free connections to blobs in order, ends blobs that have all pieces, opens new ones."""
+        """Ends blobs that have all pieces, then gives free connections to blobs in order.
+
+        A waiting blob takes a connection from the moment it is opened: opening is a promise to fetch, and
+        what is urgent must not find every connection gone again to what was open before it.
+        """
         actions: list[Action] = []
-        open_blobs = sorted(
-            (
-                blob
-                for blob in self._blobs.values()
-                if blob.phase in (Phase.FETCHING, Phase.OPENING, Phase.HASHING)
-            ),
-            key=lambda blob: blob.order,
-        )
-        for blob in open_blobs:
-            if blob.phase is not Phase.FETCHING:
-                continue
+        for blob in [blob for blob in self._blobs.values() if blob.phase is Phase.FETCHING]:
             if not blob.missing and not blob.in_flight:
                 actions += self._end_blob(blob)
-            elif now >= max(blob.not_before, self._hub_paused_until):
-                while blob.missing and len(self._fetches) < self._connections:
-                    if blob.single_stream and blob.in_flight:
-                        break
+        if now < self._hub_paused_until:
+            return actions
+        open_max = self._connections * OPEN_BLOBS_PER_CONNECTION
+        line = [blob for blob in self._blobs.values() if blob.phase is not Phase.WAITING]
+        free = self._connections - len(self._fetches) - sum(blob.phase is Phase.OPENING for blob in line)
+        line += [self._blobs[etag] for _, etag in self._queue[:open_max]]
+        for place, blob in enumerate(sorted(line, key=lambda blob: (blob.order, blob.etag))):
+            if blob.phase is Phase.WAITING and free > 0 and place < open_max:
+                self._queue.pop(0)
+                blob.phase = Phase.OPENING
+                actions.append(OpenBlob(blob.etag, blob.size_bytes))
+                free -= 1
+            elif blob.phase is Phase.FETCHING and now >= blob.not_before:
+                while blob.missing and free > 0 and not (blob.single_stream and blob.in_flight):
                     actions.append(self._start_span(blob))
-        # Opening is a promise to fetch: no more blobs are opened than connections stand free.
-        opening = sum(blob.phase is Phase.OPENING for blob in open_blobs)
-        room = min(
-            self._connections - len(self._fetches) - opening,
-            self._connections * OPEN_BLOBS_PER_CONNECTION - len(open_blobs),
-        )
-        while self._queue and room > 0 and now >= self._hub_paused_until:
-            _, etag = self._queue.pop(0)
-            self._blobs[etag].phase = Phase.OPENING
-            actions.append(OpenBlob(etag, self._blobs[etag].size_bytes))
-            room -= 1
+                    free -= 1
         return actions
 
     def _start_span(self, blob: _Blob) -> StartFetch:
-        first = blob.missing[0]
-        limit = len(blob.missing) if blob.single_stream else self._span_pieces(blob)
-        count = 1
-        while count < limit and count < len(blob.missing) and blob.missing[count] == first + count:
-            count += 1
-        del blob.missing[:count]
+        if blob.single_stream:
+            first, end = 0, blob.missing[-1] + 1
+            blob.missing.clear()
+        else:
+            first, most = blob.missing[0], min(self._span_pieces(blob), len(blob.missing))
+            count = 1
+            while count < most and blob.missing[count] == first + count:
+                count += 1
+            end = first + count
+            del blob.missing[:count]
         fetch_id, self._next_fetch_id = self._next_fetch_id, self._next_fetch_id + 1
-        self._fetches[fetch_id] = _Fetch(blob.etag, first, first + count)
+        self._fetches[fetch_id] = _Fetch(blob.etag, first, end)
         blob.in_flight.add(fetch_id)
         length = blob.piece_length_bytes
-        return StartFetch(fetch_id, blob.etag, first * length, min((first + count) * length, blob.size_bytes))
+        return StartFetch(fetch_id, blob.etag, first * length, min(end * length, blob.size_bytes))
 
     def _span_pieces(self, blob: _Blob) -> int:
         full = max(1, SPAN_BYTES // blob.piece_length_bytes)

@@ -75,12 +75,15 @@ def checked_path(path: str) -> str:
 
 
 def checked_files(files: Iterable[ManifestFile]) -> tuple[ManifestFile, ...]:
-    """Files in path order, each path and etag safe, none twice, none inside another. Raises UnsafePath.
+    """Files in path order, each path and etag safe, none twice, none inside another, one size a hash.
+
+    Raises UnsafePath.
 
     One bad entry refuses the whole manifest: a Hub that sends one is broken or hostile, and a
     snapshot with holes would look complete to a model server.
     """
     result: dict[str, ManifestFile] = {}
+    sizes: dict[str, int] = {}
     for file in files:
         checked_path(file.path)
         if not is_etag(file.etag):
@@ -89,6 +92,8 @@ def checked_files(files: Iterable[ManifestFile]) -> tuple[ManifestFile, ...]:
             raise UnsafePath(file.path, f"has the size {file.size_bytes}")
         if file.path in result:
             raise UnsafePath(file.path, "stands there twice")
+        if sizes.setdefault(file.etag, file.size_bytes) != file.size_bytes:
+            raise UnsafePath(file.path, f"has the hash of another file and not its size: {file.etag}")
         result[file.path] = file
         if len(result) > FILES_MAX:
             raise UnsafePath(file.path, f"is beyond the {FILES_MAX} files that a repo may have")

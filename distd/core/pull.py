@@ -242,7 +242,7 @@ class PullMachine:
                 return self._resolve(now)
             case Planned() if state == "resolving":
                 return self._planned(event)
-            case BlobArrived(etag) if state in ("downloading", "verifying"):
+            case BlobArrived(etag) if state in ("downloading", "verifying") and self._needs(etag):
                 self.arrived.add(etag)
                 return self._advance()
             case BlobReturned(etag) if state in ("downloading", "verifying"):
@@ -253,7 +253,7 @@ class PullMachine:
             case Published(path) if state == "publishing":
                 self._set(state="complete", snapshot_path=path, finished_at=now)
                 return [Save(), Tell("complete", f"published at {path}")]
-            case Failed(problem):
+            case Failed(problem) if state != "paused":
                 return [
                     *self._end("failed", now, problem),
                     Tell("failed", f"{problem.title}: {problem.detail}"),
@@ -280,7 +280,16 @@ class PullMachine:
         assert (record.state == "complete") == (record.snapshot_path is not None)
         assert (record.state == "failed") == (record.problem is not None)
         assert (record.state in FINISHED) == (record.finished_at is not None)
-        assert self.arrived <= {need.etag for need in record.needs}
+        assert (record.state == "paused") == (record.paused_from is not None)
+        assert self.arrived <= {need.etag for need in record.needs}, "a blob that was not needed arrived"
+        for need in record.needs:
+            if need.etag in record.got:
+                sources = record.got[need.etag]
+                assert sum(sources.values()) == need.size_bytes, "sources do not add up to a blob"
+                assert min(sources.values(), default=0) >= 0, "a source gave less than nothing"
+        if record.bytes_total is not None:
+            needed = sum(need.size_bytes for need in record.needs)
+            assert record.reused_bytes + needed == record.bytes_total, "the plan does not add up"
 
     def __repr__(self) -> str:
         done = len(self.record.got)
@@ -317,10 +326,9 @@ class PullMachine:
         )
         missing = self.missing
         text = f"commit {event.manifest.commit}: {len(missing)} of its blobs are missing"
-        actions: list[Action] = [Tell("planned", text)]
-        if missing:
-            actions.append(WantBlobs(missing))
-        return actions + self._advance(always_save=True)
+        # Saved first: what comes after it is this pull's own fetching, also after a crash.
+        actions: list[Action] = [Tell("planned", text), *self._advance(always_save=True)]
+        return [*actions, WantBlobs(missing)] if missing else actions
 
     def _merge_plan(self, event: Planned) -> tuple[tuple[BlobNeed, ...], dict[str, dict[str, int]], int]:
         """Keeps what the first plan said was this pull's own fetching, so that sources add up over restarts.
@@ -337,6 +345,9 @@ class PullMachine:
         new = tuple(need for etag, need in lacking.items() if etag not in planned)
         reused = event.bytes_total - sum(need.size_bytes for need in (*self.record.needs, *new))
         return (*self.record.needs, *new), got, reused
+
+    def _needs(self, etag: str) -> bool:
+        return any(need.etag == etag for need in self.record.needs)
 
     def _verified(self, etag: str, by_source: dict[str, int]) -> list[Action]:
         need = next((need for need in self.missing if need.etag == etag), None)

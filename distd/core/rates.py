@@ -41,7 +41,10 @@ class Meter:
         if self._started is None:
             return 0.0
         since = now - window_s
-        seen = sum(size for second, size in self._seconds if second + 1 > since)
+        # Of the second in which the window begins only the part inside it counts.
+        seen = sum(
+            size * min(1.0, second + 1 - since) for second, size in self._seconds if second + 1 > since
+        )
         return seen / max(1.0, min(window_s, now - self._started))
 
     def seen_s(self, now: float) -> float:

@@ -15,8 +15,8 @@ from distd.errors import InvalidRequest
 RepoType = Literal["model", "dataset", "space"]
 REPO_TYPES: tuple[str, ...] = get_args(RepoType)
 
-REPO_ID_LENGTH_MAX = 96
-"""The Hub's own limit (huggingface_hub utils/_validators.py)."""
+REPO_PART_LENGTH_MAX = 96
+"""The Hub's own limit for an organisation and for a name (huggingface_hub utils/_validators.py)."""
 REVISION_LENGTH_MAX = 250
 """A revision becomes a path below refs/; file systems allow 255 bytes a name."""
 
@@ -73,14 +73,14 @@ def parse_repo(repo_id: str, repo_type: str = "model") -> Repo:
     parts = repo_id.split("/")
     if (
         len(parts) > 2
-        or len(repo_id) > REPO_ID_LENGTH_MAX
         or "--" in repo_id
         or ".." in repo_id
-        or not all(_REPO_PART.fullmatch(part) for part in parts)
+        or repo_id.endswith(".git")
+        or not all(_REPO_PART.fullmatch(part) and len(part) <= REPO_PART_LENGTH_MAX for part in parts)
     ):
         raise InvalidRequest(
             f"{repo_id!r} is not a repo name: write org/name (letters, digits, '-', '_' and '.', at most"
-            f" {REPO_ID_LENGTH_MAX} characters, no '--' or '..')"
+            f" {REPO_PART_LENGTH_MAX} characters each, no '--' or '..', not ending in .git)"
         )
     return Repo(repo_type, repo_id)  # type: ignore[arg-type]  # checked against REPO_TYPES above
 
@@ -91,7 +91,8 @@ def parse_revision(revision: str) -> str:
     if (
         len(revision) > REVISION_LENGTH_MAX
         or not _REVISION.fullmatch(revision)
-        or any(part in ("", ".", "..") or part.endswith((".lock", ".")) for part in parts)
+        or ".." in revision
+        or any(not part or part.startswith(".") or part.endswith((".lock", ".")) for part in parts)
     ):
         raise InvalidRequest(f"{revision!r} is not a revision: name a branch, a tag, refs/pr/N or a commit")
     return revision

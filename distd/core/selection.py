@@ -1,7 +1,7 @@
 """Which files of a manifest a pull takes: globs, and one weight format instead of duplicates.
 
 Globs are huggingface_hub's (`fnmatch` over the whole path; a pattern that ends in `/` takes the
-directory), so that a selection means the same here and in `hf download`.
+directory, a backslash stands for `/`), so that a selection means the same here and in `hf download`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ _SUFFIXES: dict[str, Format] = {
     ".ot": "other",
     ".tflite": "other",
 }
+
+_TRAINING_STATE = frozenset(
+    {"training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
+)
+"""Pickles with the suffix of weights that the trainers of transformers and accelerate leave beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def select(
         left_out += [LeftOut(file, reasons[file.path]) for file in kept if file.path in reasons]
         kept = [file for file in kept if file.path not in reasons]
     if not kept:
-        wanted = ", ".join(include) or "left by --exclude"
+        wanted = ", ".join(include) or ("left by --exclude" if exclude else "at all")
         raise FileNotFound(str(manifest.repo), manifest.commit[:12], wanted)
     left_out.sort(key=lambda item: item.file.path)
     return Selection(chosen, tuple(kept), tuple(left_out))
@@ -102,16 +107,17 @@ def select(
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
     """Whether any pattern takes the path; `dir/` stands for `dir/*`."""
-    return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
+    slashed = (pattern.replace("\\", "/") for pattern in patterns)
+    return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in slashed)
 
 
 def weight_format(path: str) -> Format | None:
     """The weight format a file belongs to by its name, None for everything that is no weight file.
 
-    `training_args.bin` and the like are pickled settings, not weights: kept whatever the choice.
+    `training_args.bin`, an optimizer's state and the like are no weights: kept whatever the choice.
     """
     name = path.rpartition("/")[2].lower()
-    if name in ("training_args.bin", "optimizer.bin", "scheduler.bin"):
+    if name in _TRAINING_STATE:
         return None
     return next((format_ for suffix, format_ in _SUFFIXES.items() if name.endswith(suffix)), None)
 

@@ -62,6 +62,7 @@ class Fetcher:
     Use as an async context manager, or call `open` and `close`. `token` is called for every request to the Hub.
     `stall_s` is the longest silence of a server, `connect_s` the longest set-up of a connection. `on_wire` is called
     with the length of each received part of a body, `on_response` with the status of each answer.
+    Raises ValueError for an endpoint that is no http or https URL.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Fetcher:
         self._on_wire = on_wire or _ignore
         self._on_response = on_response or _ignore
         self._session: aiohttp.ClientSession | None = None
+        self._running: set[asyncio.Timeout] = set()
         self._locations = Locations()
         self._flights: dict[_Key, asyncio.Future[FetchFault | None]] = {}
 
@@ -109,6 +111,9 @@ class Fetcher:
 
     async def close(self) -> None:
         """Closes the connections; running fetches fail. Idempotent."""
+        running, self._running = self._running, set()
+        for scope in running:
+            scope.reschedule(asyncio.get_running_loop().time())
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -133,9 +138,21 @@ class Fetcher:
         if start == end:
             return
         span = Span(start, end)
-        answer = await self._open_body(remote, span)
-        async with answer.response:
-            await self._deliver(answer, remote, span, sink)
+        scope = asyncio.timeout(
+            None
+        )  # ends by `close`, because aiohttp leaves readers of a closed session waiting
+        try:
+            async with scope:
+                self._running.add(scope)
+                answer = await self._open_body(remote, span)
+                async with answer.response:
+                    await self._deliver(answer, remote, span, sink)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise FetchFailed(self._closed_fault()) from None
+        finally:
+            self._running.discard(scope)
 
     async def _open_body(self, remote: RemoteFile, span: Span) -> _Answer:
         key = (remote.repo, remote.commit, remote.file.path)
@@ -213,7 +230,7 @@ class Fetcher:
         source = Source(self.endpoint, host_shown(url), with_token, authenticated=False)
         session = self._session
         if session is None:
-            raise FetchFailed(source.fault(FaultKind.UNREACHABLE, "was not asked: the fetcher is closed"))
+            raise FetchFailed(self._closed_fault())
         try:
             proxy = proxy_for(url)
             headers = bearer(self._token()) if with_token else {}
@@ -234,6 +251,10 @@ class Fetcher:
             raise FetchFailed(source.fault(kind, f"did not answer: {_reason(error)}")) from None
         self._on_response(response.status)
         return response, source
+
+    def _closed_fault(self) -> FetchFault:
+        source = Source(self.endpoint, host_shown(self.endpoint), is_hub=True, authenticated=False)
+        return source.fault(FaultKind.UNREACHABLE, "is not asked any more: the fetcher was closed")
 
     def _with_content(
         self, response: aiohttp.ClientResponse, source: Source, remote: RemoteFile, span: Span

@@ -21,6 +21,7 @@ from distd.hub.headers import bearer
 from distd.hub.network import proxy_for, tls_context
 from distd.hub.ratelimit import WAIT_S_UNTOLD
 from distd.hub.refusals import Asked, gated, refusal
+from distd.hub.urls import origin
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -39,6 +40,7 @@ class Resolver:
 
     `give_up_after_s` bounds how long one request is repeated; a wait that the Hub names and that is longer ends it
     at once. `ca_file` adds authorities to the system's; proxies come from the environment. Call `close` at the end.
+    Raises ValueError for an endpoint that is no http or https URL.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Resolver:
         give_up_after_s: float = 15.0,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
+        origin(self.endpoint)
         self._token = token
         self._user_agent = user_agent
         self._ca_file = ca_file
@@ -131,14 +134,16 @@ class Resolver:
 
     def _api(self, token: str | None) -> HfApi:
         from huggingface_hub import HfApi, constants, set_client_factory
+        from huggingface_hub.utils import logging
 
         from distd.hub.metadata import install
 
         # Off before the first request: it would ask the Hub for a list of agents and write that into HF_HOME.
         constants.HF_HUB_DISABLE_TELEMETRY = True
+        logging.set_verbosity_error()  # its warnings go to stderr past our logging; its errors are raised, too
         install(set_client_factory)
         # False and not None, which would look for a token in HF_HOME.
-        return HfApi(endpoint=self.endpoint, token=token or False, headers={"user-agent": self._user_agent})
+        return HfApi(endpoint=self.endpoint, token=token, headers={"user-agent": self._user_agent})
 
     def _check(self) -> str:
         from distd.hub.metadata import BadAnswer, TryAgain

@@ -84,7 +84,7 @@ class PullService:
             if record.state in core.FINISHED:
                 self._records[record.id] = (request, record)
             else:
-                self._activate(request, record)
+                self._activate(request, record).start()
 
     async def close(self) -> None:
         await asyncio.gather(*(pull.stop() for pull in self._active.values()))
@@ -133,8 +133,13 @@ class PullService:
             created_at=time.time(),
             start_at=_start_at(request.at),
         )
-        await self._table.save(request, record)
-        self._activate(request, record)
+        pull = self._activate(request, record)  # before the first await: an equal request meanwhile finds it
+        try:
+            await self._table.save(request, record)
+        except DistdError:
+            del self._active[record.id]
+            raise
+        pull.start()
         return self.get(record.id)
 
     def get(self, pull_id: str) -> PullView:
@@ -177,8 +182,8 @@ class PullService:
 
     # Inside.
 
-    def _activate(self, request: PullRequest, record: core.PullRecord) -> None:
-        pull = ActivePull(
+    def _activate(self, request: PullRequest, record: core.PullRecord) -> ActivePull:
+        pull = self._active[record.id] = ActivePull(
             request,
             record,
             planner=self._planner,
@@ -187,8 +192,7 @@ class PullService:
             publish=self._publish,
             finished=self._finished,
         )
-        self._active[record.id] = pull
-        pull.start()
+        return pull
 
     def _finished(self, pull: ActivePull) -> None:
         del self._active[pull.record.id]

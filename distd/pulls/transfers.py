@@ -56,6 +56,8 @@ class _Transfer:
     work: set[asyncio.Task[None]] = field(default_factory=set)
     hashing: bool = False
     arrived: bool = False
+    accepting: bool = False
+    """Verified and on its way among the held blobs: the desk has forgotten it."""
 
 
 class Transfers:
@@ -85,12 +87,18 @@ class Transfers:
         """Have the blob fetched; the listener hears of it. `meter` counts its bytes as they arrive."""
         file = remote.file
         transfer = self._transfers.get(file.etag)
+        if transfer is None and self._blobs.has(file.etag, file.size_bytes):
+            listener.blob_verified(
+                file.etag, {"reused": file.size_bytes}
+            )  # another pull brought it meanwhile
+            return
         if transfer is None:
             transfer = self._transfers[file.etag] = _Transfer(file.etag, remote, [])
         transfer.wants.append(_Want(listener, meter))
         if transfer.arrived:
             listener.blob_arrived(file.etag)
-        self._post(desk.BlobWanted(file.etag, file.size_bytes, order))
+        if not transfer.accepting:
+            self._post(desk.BlobWanted(file.etag, file.size_bytes, order))
 
     def drop(self, etag: str, listener: BlobListener, *, discard: bool) -> None:
         """This listener wants the blob no more; when nobody does, it stops. Idempotent.
@@ -104,7 +112,13 @@ class Transfers:
                 return
             self._post(desk.BlobDropped(etag))
             self._close_later(transfer, discard=discard)
-        elif discard and etag not in self._closing:
+        elif discard and (closing := self._closing.get(etag)):
+            closing.add_done_callback(lambda _: self._discard_unwanted(etag))
+        elif discard:
+            self._blobs.discard(etag)
+
+    def _discard_unwanted(self, etag: str) -> None:
+        if etag not in self._transfers and etag not in self._closing:
             self._blobs.discard(etag)
 
     def progress(self, etag: str) -> dict[str, int] | None:
@@ -170,6 +184,7 @@ class Transfers:
             case desk.HashBlob(_, again):
                 self._start_hashing(transfer, again=again)
             case desk.AcceptBlob(_, actual):
+                transfer.accepting = True
                 self._spawn(transfer, self._accept(transfer, actual))
             case desk.FailBlob(etag, error):
                 self._close_later(transfer, discard=False)
@@ -210,7 +225,9 @@ class Transfers:
     async def _open(self, transfer: _Transfer, etag: str, size_bytes: int) -> None:
         if closing := self._closing.get(etag):
             await asyncio.wait([closing])
-        piece_length_bytes = self._piece_length_bytes(size_bytes)
+        piece_length_bytes = self._piece_length_bytes(
+            max(1, size_bytes)
+        )  # an empty blob has no pieces of any length
         transfer.incoming = await self._blobs.incoming(etag, size_bytes, piece_length_bytes)
         transfer.hasher = PrefixHasher(
             transfer.incoming, on_bad=lambda index: self._post(desk.PieceLost(etag, index))

@@ -11,7 +11,8 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 from distd.errors import DistdError, StorageFailed
 
@@ -43,15 +44,14 @@ CREATE TABLE snapshots (
 T = TypeVar("T")
 
 
+@dataclass
 class DatabaseFromNewerVersion(DistdError):
     """The database was written by a later distd; using it could lose what that version added."""
 
-    code = "internal"
-    title = "State database is newer than this version"
-
-    def __init__(self, path: str, found: int) -> None:
-        super().__init__(path, found)
-        self.path, self.found = path, found
+    path: str
+    found: int
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "State database is newer than this version"
 
     def __str__(self) -> str:
         return (
@@ -100,13 +100,16 @@ class Database:
 
 def _connect(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise DatabaseFromNewerVersion(path, version)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if version == 0:
+            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+    except BaseException:
         connection.close()
-        raise DatabaseFromNewerVersion(path, version)
-    if version == 0:
-        connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        raise
     return connection

@@ -15,7 +15,7 @@ from distd.state.database import Database
 FINISHED_PULLS_MAX = 1000
 """History that an operator may look back on; a fleet that pulls ten models a day keeps three months."""
 STORY_ENTRIES_MAX = 1000
-"""Entries of one story; later ones push out the oldest but for the first few hundred bytes of facts."""
+"""Entries of one story; later ones push out the oldest. A pull that needs more repeats itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ vanish by rename and link only, so a crash leaves a blob either there or not. Si
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -23,7 +24,7 @@ from distd.store.adopting import take_over
 from distd.store.disk import free_bytes, fsync_dir, reported_for, umask
 from distd.store.incoming import JOURNAL_SUFFIX, IncomingBlob, open_incoming
 from distd.store.journal import Parameters, load
-from distd.store.workers import StopFlag, Workers
+from distd.store.workers import StopFlag, Workers, finished
 
 FILE_MODE = 0o444
 DIR_MODE = 0o755
@@ -105,7 +106,13 @@ class BlobStore:
         if current is not None and not current.closed:
             raise RuntimeError(f"{etag} is being filled already")
         parameters = Parameters(etag, size_bytes, piece_length_bytes)
-        incoming = await self.workers.run(open_incoming, path, parameters, self.workers)
+        opening = self.workers.disk.submit(open_incoming, path, parameters, self.workers)
+        try:
+            incoming = await finished(opening)
+        except asyncio.CancelledError:
+            if opening.done() and opening.exception() is None:
+                await opening.result().close()
+            raise
         if self._open.get(etag) not in (None, current):
             await incoming.close()
             raise RuntimeError(f"{etag} is being filled already")
@@ -139,10 +146,14 @@ class BlobStore:
             raise RuntimeError(f"{etag} has {len(incoming.have)} of {incoming.piece_count} pieces")
         if actual != etag:
             raise HashMismatch(path=str(incoming.path), expected=etag, actual=actual)
-        path = await self.workers.run(self._accept, incoming)
-        await incoming.close()
-        self._open.pop(etag, None)
-        return path
+        incoming.sealed = True
+        try:
+            return await self.workers.run(self._accept, incoming)
+        finally:
+            incoming.sealed = False
+            if not incoming.path.exists():  # accepted, also when the caller was cancelled meanwhile
+                await incoming.close()
+                self._open.pop(etag, None)
 
     def _accept(self, incoming: IncomingBlob) -> Path:
         path = self.path(incoming.etag)

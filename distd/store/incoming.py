@@ -36,7 +36,7 @@ class IncomingBlob:
     """Made by `BlobStore.incoming`; `close` it to go on another day, or `BlobStore.accept` / `discard` it.
 
     `have` is the set of stored pieces (read only for callers); `unchecked` those among them that only the
-    journal of an earlier run vouches for.
+    journal of an earlier run vouches for. While `sealed` (being accepted) no writer may touch the file.
     """
 
     def __init__(self, path: Path, fd: int, journal: Journal, workers: Workers) -> None:
@@ -48,6 +48,7 @@ class IncomingBlob:
         self.have: set[int] = set(journal.state.pieces)
         self.unchecked: set[int] = set(self.have)
         self.closed = False
+        self.sealed = False
         self._pieces: dict[int, StoredPiece] = dict(journal.state.pieces)
         self._lost_digests: dict[int, bytes] = {}
         self._bytes = journal.state.bytes_by_source()
@@ -105,8 +106,7 @@ class IncomingBlob:
             raise ValueError(f"unknown source {source!r}: one of {', '.join(SOURCES)}")
         if not 0 <= start_piece < self.piece_count:
             raise ValueError(f"piece {start_piece} of {self.piece_count}")
-        if self.closed:
-            raise RuntimeError(f"{self.etag} is closed")
+        self._check_open()
         return SpanWriter(self, start_piece, source, on_piece)
 
     def forget(self, pieces: Iterable[int]) -> None:
@@ -130,6 +130,7 @@ class IncomingBlob:
 
     def watch(self, watcher: PieceWatcher) -> None:
         """Tells `watcher` of every piece from now on, and closes it with the blob."""
+        self._check_open()
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: PieceWatcher) -> None:
@@ -141,6 +142,7 @@ class IncomingBlob:
 
         two streams in one piece would leave bytes on disk that neither digest describes.
         """
+        self._check_open()
         if self._writers.setdefault(index, writer) is not writer:
             raise RuntimeError(f"piece {index} of {self.etag} is being written already")
         self.forget((index,))
@@ -172,6 +174,11 @@ class IncomingBlob:
             await watcher.close()
         self.journal.close()
         os.close(self.fd)
+        self.fd = -1  # never the number of another file that is opened next
+
+    def _check_open(self) -> None:
+        if self.closed or self.sealed:
+            raise RuntimeError(f"{self.etag} is {'closed' if self.closed else 'being accepted'}")
 
 
 def open_incoming(path: Path, parameters: Parameters, workers: Workers) -> IncomingBlob:

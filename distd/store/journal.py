@@ -90,7 +90,12 @@ def encode_header(parameters: Parameters) -> bytes:
 
 def encode_record(parameters: Parameters, kind: int, index: int, source: str, digest: bytes) -> bytes:
     fields = _RECORD.pack(kind, SOURCES.index(source), index, digest)
-    return fields + _CRC.pack(zlib.crc32(fields, zlib.crc32(encode_header(parameters))))
+    return fields + _CRC.pack(zlib.crc32(fields, _seed(encode_header(parameters))))
+
+
+def _seed(header: bytes) -> int:
+    """Where a record's checksum starts. Without the header's own checksum: over both it is the same for all."""
+    return zlib.crc32(header[: _HEADER.size])
 
 
 def decode(content: bytes) -> JournalState | None:
@@ -104,7 +109,7 @@ def decode(content: bytes) -> JournalState | None:
         return None
     parameters = Parameters(etag.rstrip(b"\0").decode("ascii", "replace"), size_bytes, piece_length_bytes)
     state = JournalState(parameters)
-    seed = zlib.crc32(content[:HEADER_BYTES])
+    seed = _seed(content)
     for start in range(HEADER_BYTES, len(content) - RECORD_BYTES + 1, RECORD_BYTES):
         fields = content[start : start + _RECORD.size]
         if _CRC.unpack_from(content, start + _RECORD.size)[0] != zlib.crc32(fields, seed):

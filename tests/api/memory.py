@@ -65,9 +65,7 @@ class MemoryPulls:
         pull = _new_pull(f"p{len(self.pulls) + 1:04d}", request, ref.repo)
         self._by_request[request] = pull.id
         self.pulls[pull.id] = pull
-        self._stories[pull.id] = [
-            StoryEntry(1, MOMENT, "submitted", f"asked for {ref}")
-        ]
+        self._stories[pull.id] = [StoryEntry(1, MOMENT, "submitted", f"asked for {ref}")]
         self.on_submit(pull)
         return self.pulls[pull.id]
 

@@ -33,7 +33,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="of the Hub's origin; 0 takes a free one")
     parser.add_argument("--data-port", type=int, default=0, help="of the data origin")
     parser.add_argument("--rate", "--rate-bytes-per-s", type=float, help="cap of the data origin in total")
-    parser.add_argument("--connection-rate", "--connection-rate-bytes-per-s", type=float, help="of each connection")
+    parser.add_argument(
+        "--connection-rate", "--connection-rate-bytes-per-s", type=float, help="of each connection"
+    )
     parser.add_argument("--latency", "--latency-s", type=float, default=0.0, help="added to every answer")
     parser.add_argument("--page-size", type=int, default=1000)
     parser.add_argument("--url-life", "--url-life-s", type=int, default=3600)

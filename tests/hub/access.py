@@ -37,7 +37,7 @@ class Refusal(Exception):
 
 def check_token(ask: Ask, registry: Registry) -> str | None:
     """The caller's token, None for an anonymous one. A token the Hub does not know is refused even on public repos."""
-    if ask.headers.get("Authorization") and ask.token not in registry.users:
+    if ask.headers.get("Authorization") and registry.user(ask.token) is None:
         raise Refusal(401, "Invalid credentials in Authorization header")
     return ask.token
 

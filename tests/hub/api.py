@@ -65,9 +65,9 @@ def answer_api(state: HubState, ask: Ask, route: Route) -> Reply:
 
 
 def _whoami(state: HubState, ask: Ask) -> Reply:
-    if ask.token not in state.registry.users:
+    name = state.registry.user(ask.token)
+    if name is None:
         raise Refusal(401, "Invalid username or password.")
-    name = state.registry.users[ask.token]
     access = {"accessToken": {"displayName": "test", "role": "read"}, "type": "access_token"}
     return Reply(
         data={"type": "user", "id": name, "name": name, "fullname": name, "orgs": [], "auth": access}

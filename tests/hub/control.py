@@ -87,8 +87,6 @@ class Control:
                     setattr(repo, name, value)
                 case "readers" | "pending":
                     setattr(repo, name, set(value))
-                    for token in value:
-                        self._hub.registry.users.setdefault(token, token)
                 case "tags":
                     for tag, revision in value.items():
                         repo.tag(tag, revision)

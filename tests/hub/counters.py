@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -34,11 +36,15 @@ class Counters:
     """Counts since the start or the last `reset`.
 
     `requests` counts by (kind, path, status). `sent` holds body bytes by path, counted when handed to the socket.
+    `streams` are the file bodies being sent now, `max_streams` the most there were at once.
     A token leak is a request on the data origin that carries an Authorization header.
     """
 
     def __init__(self) -> None:
         self.streams = 0
+        self._answers = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.reset()
 
     def reset(self) -> None:
@@ -78,12 +84,24 @@ class Counters:
         self.requests[request.kind, request.path, request.status] += 1
         self.last.append(request)
 
-    def stream_started(self) -> None:
-        self.streams += 1
+    @contextmanager
+    def sending(self, *, is_file: bool) -> Iterator[None]:
+        """Around the sending of an answer; those with a file's bytes are the streams."""
+        self._answers += 1
+        self._idle.clear()
+        self.streams += is_file
         self.max_streams = max(self.max_streams, self.streams)
+        try:
+            yield
+        finally:
+            self.streams -= is_file
+            self._answers -= 1
+            if self._answers == 0:
+                self._idle.set()
 
-    def stream_ended(self) -> None:
-        self.streams -= 1
+    async def idle(self) -> None:
+        """Returns when no answer is being sent: what was asked so far is then counted to the last byte."""
+        await self._idle.wait()
 
     def as_json(self, last: int = 100) -> dict[str, Any]:
         """The same for another process; `last` bounds the requests listed."""

@@ -163,14 +163,11 @@ class Exchange:
         else:
             response.content_length = plan.length
         counted = self._path if reply.status in (200, 206) and self._kind != "api" else ""
-        self._state.counters.stream_started()
-        try:
+        with self._state.counters.sending(is_file=counted != ""):
             await response.prepare(self._request)
             paced = self._origin == "data"
             await self._sender.send(self._request, response, content.source, plan, key=counted, paced=paced)
             await response.write_eof()
-        finally:
-            self._state.counters.stream_ended()
         return response
 
     def _record(self, status: int) -> None:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 WINDOW_S = 300
 """The Hub counts requests per fixed window of five minutes."""
 
+LATE_S = 0.1
+"""A sender that wakes up so much too late makes up for it, so that the rate is kept on a busy machine; after a longer
+pause it starts afresh."""
+
 ANONYMOUS_QUOTAS = {"api": 500, "resolvers": 3000}
 """Announced when no quota is set: what the Hub grants an anonymous address."""
 
@@ -23,8 +27,10 @@ class Pace:
         """Books `count` bytes; the caller sends them and then waits so many seconds before its next bytes."""
         if not self.rate_bytes_per_s:
             return 0.0
-        self._free_at = max(self._free_at, now) + count / self.rate_bytes_per_s
-        return self._free_at - now
+        if now - self._free_at > LATE_S:
+            self._free_at = now
+        self._free_at += count / self.rate_bytes_per_s
+        return max(0.0, self._free_at - now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 CHECKOUT = Path(__file__).parents[2]
 CONTROL_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
+POLL_S = 0.02
 
 
 class HubControlError(Exception):
@@ -38,20 +41,30 @@ class HubProcess:
             elif value not in (None, False):
                 for item in value if isinstance(value, list) else [value]:
                     self._command += [flag, str(item)]
+        self._ports: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.data_url = ""
         self.control_url = ""
 
     def start(self) -> None:
-        """Returns when the Hub answers. HubControlError when it ended instead; its words are on stderr."""
+        """Returns when the Hub answers; a Hub started again has the ports it had, and the repos of the command line.
+
+        HubControlError when it ended instead; its words are on stderr.
+        """
         # PYTHONPATH is not needed: -m finds the package in the working directory.
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, cwd=CHECKOUT)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        process = subprocess.Popen([*self._command, *self._ports], stdout=subprocess.PIPE, cwd=CHECKOUT)
+        assert process.stdout is not None
+        line = process.stdout.readline()
         if not line:
-            raise HubControlError(f"the Hub ended with {self._process.wait()}: {' '.join(self._command)}")
+            process.stdout.close()
+            raise HubControlError(f"the Hub ended with {process.wait()}: {' '.join(self._command)}")
+        self._process = process
         ready = json.loads(line)
+        self._ports = [
+            f"--port={urlsplit(ready['url']).port}",
+            f"--data-port={urlsplit(ready['data_url']).port}",
+        ]
         self.url, self.data_url, self.control_url = ready["url"], ready["data_url"], ready["control_url"]
 
     def stop(self) -> None:
@@ -69,10 +82,29 @@ class HubProcess:
         self._process = None
 
     def kill(self) -> None:
-        """SIGKILL: the Hub is gone in the middle of everything. `start` begins a new one on other ports."""
+        """SIGKILL: the Hub is gone in the middle of everything, until `start`."""
         assert self._process is not None, "not running"
         self._process.kill()
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not running"
+        return self._process.pid
+
+    def wait(self) -> int:
+        """The exit status of a process that was told to end."""
+        assert self._process is not None, "not running"
+        return self._process.wait(STOP_TIMEOUT_S)
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+        """Whether the condition came true in time; for what a control call only sets in motion."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def counters(self, last: int = 100) -> dict[str, Any]:
         """`body_bytes, body_bytes_by_path, requests, requests_total, token_leaks, streams, max_streams, last`."""

@@ -230,13 +230,18 @@ class Registry:
     def add(self, repo: Repo) -> None:
         self._repos[repo.type, repo.id] = repo
         self._by_oid[repo.oid] = repo
-        for token in repo.readers | repo.pending:
-            self.users.setdefault(token, f"user-{len(self.users)}")
 
     def get(self, repo_type: str, repo_id: str) -> Repo | None:
         """The repo of that name, or the one that had it before a rename."""
         new_id = self.new_name(repo_type, repo_id)
         return self._repos.get((repo_type, new_id or repo_id))
+
+    def user(self, token: str | None) -> str | None:
+        """Whose token it is; None for an anonymous caller and for a token nobody gave out."""
+        if token is None:
+            return None
+        listed = any(token in repo.readers or token in repo.pending for repo in self._repos.values())
+        return self.users.get(token, f"user of {token}" if listed else None)
 
     def has(self, repo_type: str, repo_id: str) -> bool:
         return self.get(repo_type, repo_id) is not None

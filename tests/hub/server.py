@@ -203,7 +203,13 @@ class HubServer:
         if origin == "control":
             return web.Response(status=404)
         ask = await self._ask(request)
-        return await Exchange(self._state, self._sender, request, ask, origin, self.vanish).run()
+        try:
+            return await Exchange(self._state, self._sender, request, ask, origin, self.vanish).run()
+        except ConnectionError:
+            if request.transport is not None:
+                request.transport.close()
+            # Goes nowhere; aiohttp would log the error of a handler that has no response to return.
+            return web.Response()
 
     async def _ask(self, request: web.BaseRequest) -> Ask:
         form: list[tuple[str, str]] = []

@@ -61,6 +61,19 @@ def client(call: str, hub_dir: Path, *, offline: bool = True, **arguments: objec
     return json.loads(done.stdout)
 
 
+def hf(hub_dir: Path, *arguments: str) -> str:
+    """Runs the `hf` command on the cache and returns what it prints."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("hf")), *arguments, "--cache-dir", str(hub_dir)],
+        env={"PATH": os.environ["PATH"], "HF_HOME": str(hub_dir.parent / "hf-home"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def tree_of(snapshot: Path) -> dict[str, bytes]:
     return {
         path.relative_to(snapshot).as_posix(): path.read_bytes()
@@ -107,14 +120,9 @@ async def test_client_scan_finds_nothing_to_complain_about(store: BlobStore, cac
             "acme/data": {COMMIT: [pin_ref(COMMIT)]},
         },
     }
-    listed = subprocess.run(
-        [str(Path(sys.executable).with_name("hf")), "cache", "ls", "--cache-dir", str(cache.hub_dir), "--json"],
-        env={"PATH": os.environ["PATH"], "HF_HOME": str(cache.hub_dir.parent / "hf-home"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert listed.returncode == 0, listed.stderr
-    assert "acme/tiny" in listed.stdout
-    assert "acme/data" in listed.stdout
+    listed = hf(cache.hub_dir, "cache", "ls", "--json")
+    assert "acme/tiny" in listed
+    assert "acme/data" in listed
 
 
 async def test_prune_leaves_a_commit_that_was_pulled_by_its_hash(store: BlobStore, cache: HubCache) -> None:
@@ -122,13 +130,8 @@ async def test_prune_leaves_a_commit_that_was_pulled_by_its_hash(store: BlobStor
     manifest = make_manifest(REPO, COMMIT, CONTENTS)
     published = await cache.publish(manifest, manifest.files, [COMMIT], complete=True)
 
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("hf")), "cache", "prune", "-y", "--cache-dir", str(cache.hub_dir)],
-        env={"PATH": os.environ["PATH"], "HF_HOME": str(cache.hub_dir.parent / "hf-home"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    hf(cache.hub_dir, "cache", "prune", "-y")
 
-    assert done.returncode == 0, done.stderr
     assert tree_of(published) == CONTENTS
 
 

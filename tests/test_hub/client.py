@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,8 @@ from tests.hub import HubServer
 async def download(hub: HubServer, repo_id: str, cache_dir: Path, **options: Any) -> Path:
     """`snapshot_download` in a thread; anonymous unless a token is given."""
     options.setdefault("token", False)
-    path = await asyncio.to_thread(
-        snapshot_download, repo_id, endpoint=hub.url, cache_dir=cache_dir, **options
-    )
-    return Path(str(path))
+    call = partial(snapshot_download, repo_id, endpoint=hub.url, cache_dir=cache_dir, **options)
+    return Path(await asyncio.to_thread(call))
 
 
 async def ask(hub: HubServer, method: str, *arguments: Any, **options: Any) -> Any:

@@ -88,7 +88,10 @@ async def test_datasets_and_spaces_live_under_their_own_names(
     snapshot = await download(hub, "acme/data", tmp_path, repo_type=repo_type)
     assert files_below(snapshot) == files
     info = await ask(hub, f"{repo_type}_info", "acme/data", files_metadata=True)
-    assert {sibling.rfilename: sibling.size for sibling in info.siblings} == {"data/train.bin": 5000, "README.md": 6}
+    assert {sibling.rfilename: sibling.size for sibling in info.siblings} == {
+        "data/train.bin": 5000,
+        "README.md": 6,
+    }
 
 
 async def test_a_legacy_name_without_an_organisation_works(hub: HubServer, tmp_path: Path) -> None:
@@ -115,7 +118,9 @@ async def test_a_token_goes_to_the_hub_and_not_to_the_data_origin(hub: HubServer
     assert not any(request.authenticated for request in hub.counters.find("body"))
 
 
-async def test_many_clients_at_once_are_counted_as_streams(hub: HubServer, model: Path, tmp_path: Path) -> None:
+async def test_many_clients_at_once_are_counted_as_streams(
+    hub: HubServer, model: Path, tmp_path: Path
+) -> None:
     hub.add_repo("acme/tiny", model)
     hub.settings.connection_rate_bytes_per_s = 32 * 1024 * 1024
     options = {"allow_patterns": ["*.safetensors"]}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import aiohttp
+import httpx2
+import huggingface_hub
 import pytest
 from huggingface_hub.errors import (
     DisabledRepoError,
@@ -14,8 +17,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._http import default_client_factory
 
-from tests.hub import HubServer
+from tests.hub import HubServer, make_certificate, server_context
 from tests.test_hub.client import ask, download, files_below
 
 FILES = {"model.safetensors": b"w" * 100, "config.json": b"{}", "README.md": b"# hello"}
@@ -83,6 +87,9 @@ async def test_a_gated_repo_opens_to_a_listed_token(hub: HubServer, tmp_path: Pa
     snapshot = await download(hub, "acme/gate", tmp_path, token="hf_reader")
     assert files_below(snapshot) == FILES
     await ask(hub, "auth_check", "acme/gate", token="hf_reader")
+    assert (await fetch(hub, "/acme/gate/resolve/main/config.json", "hf_later"))[0] == 401
+    hub.repo("acme/gate").readers.add("hf_later")
+    assert (await fetch(hub, "/acme/gate/resolve/main/config.json", "hf_later"))[0] == 200
     # Small files come directly, without the cache route of public repos.
     assert hub.counters.count("head", "config.json", 200) == 1
     assert hub.counters.count(status=307) == 0
@@ -109,6 +116,20 @@ async def test_a_code_on_the_anonymous_401_makes_it_repository_not_found_over_ht
     async with HubServer(code_on_anonymous_401=True) as hub:
         with pytest.raises(RepositoryNotFoundError):
             await ask(hub, "model_info", "acme/missing")
+
+
+async def test_the_anonymous_401_is_repository_not_found_over_https(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    trust = ssl.create_default_context(cafile=str(certificate))
+    huggingface_hub.set_client_factory(lambda: httpx2.Client(verify=trust, follow_redirects=True))
+    try:
+        async with HubServer(tls=server_context(certificate, key)) as hub:
+            hub.add_repo("acme/m", FILES)
+            assert files_below(await download(hub, "acme/m", tmp_path / "cache")) == FILES
+            with pytest.raises(RepositoryNotFoundError):
+                await ask(hub, "model_info", "acme/missing")
+    finally:
+        huggingface_hub.set_client_factory(default_client_factory)
 
 
 async def test_a_disabled_repo(hub: HubServer, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+# Every target sets up what it needs; only Python 3.11+, git and make have to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := distd peers tests bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test kill bench format lock clean
+
+help: ## what the targets do
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.installed ## a virtual environment with everything, in .venv
+
+$(VENV)/.installed: requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distd needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'
+	@echo "setting up $(VENV) (once, about half a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## a local Hub, a daemon, one pull, the result loaded offline (REPO=org/name: from the real Hub)
+	@$(BIN)/python -m tests.demo $(if $(REPO),--repo $(REPO))
+
+check: setup ## format, lint, types and architecture rules
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_architecture.py
+
+test: check ## check, and every test
+	@$(BIN)/pytest -q
+
+kill: setup ## 20 SIGKILLs in a pull of 1 GiB
+	@KILL_POINTS=20 KILL_MIB=1024 $(BIN)/pytest -q -s tests/daemon/test_kill.py --timeout 1800
+
+bench: setup ## one node next to hf download and aria2c (results belong into bench/README.md)
+	@$(BIN)/python -m bench.single $(BENCH)
+
+format: setup ## format the sources
+	@$(BIN)/ruff format --quiet $(SOURCES)
+	@$(BIN)/ruff check --quiet --fix $(SOURCES)
+
+lock: setup ## renew requirements/*.lock from pyproject.toml
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	    --generate-hashes --no-header --group dev pyproject.toml -o requirements/dev.lock --upgrade
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	    --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/distd.lock
+
+clean: ## remove what setup and tests made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .demo

@@ -1,0 +1,1 @@
+"""Benchmarks, side by side with what a user would pick instead. README.md has the numbers."""

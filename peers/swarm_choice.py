@@ -1,0 +1,220 @@
+"""Which swarm of a blob a member is in, and when it changes.
+
+    nothing yet -> hot      the ledger is not complete: the blob is still arriving from the Hub
+    nothing yet -> sealed   the ledger was complete when this member came
+    hot -> sealed           the ledger is complete and the hot swarm brings nothing more, or brought wrong pieces
+    sealed -> none          a digest changed or is disputed: the sealed metainfo is void until the ledger is complete again
+    any -> none -> publish  the seal was right
+
+Nothing is repaired inside the hot swarm: its engine believes to have every piece that once arrived.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from peers import member_actions as act
+from peers.ledger import Ledger
+from peers.member_actions import MemberAction
+from peers.messages import LeadAnswer, SwarmPhase
+from peers.piece_set import PieceSet
+from peers.piece_table import PieceTable
+
+HOT_STALL_S = 3.0
+"""Without a piece from the hot swarm this long, and with a complete ledger, the sealed swarm is tried."""
+
+HOT_LINGER_S = 2.0
+"""A member that is done stays in the hot swarm this long while others still fill from it."""
+
+HOLDERS_AWAITED_S = 2.0
+"""A first member waits this long for the ledger of those that published the blob earlier, before it enters the hot swarm."""
+
+STUCK_S = 10.0
+"""Without a piece from the sealed swarm this long, a member asks to fetch what is missing itself."""
+
+STUCK_HOT_S = 20.0
+"""The same in the hot swarm, which may be idle for longer while others fetch."""
+
+WAKE_EVERY_S = 5.0
+HOLDERS_WOKEN_MAX = 8
+"""A few seeds fill a newcomer's link; the others are left in peace."""
+
+
+class Stage(Enum):
+    """Where the blob stands on this member."""
+
+    STARTING = "starting"
+    FILLING = "filling"
+    PUBLISHING = "publishing"
+    PUBLISHED = "published"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+class SwarmChoice:
+    """Stage of one blob on the member ``me`` and the swarm it is in."""
+
+    def __init__(self, me: str, now: float, published: bool) -> None:
+        self.stage = Stage.PUBLISHED if published else Stage.STARTING
+        self.phase = SwarmPhase.NONE
+        self.was_published = published
+        self.wanted = False
+        self.recomputing = False
+        self.distrusted: PieceSet = 0
+        self._me = me
+        self._since = now
+        self._last_gain = now
+        self._sealed_at = now
+        self._seal_right = False
+        self._metainfo = 0
+        self._woken_at = float("-inf")
+        self._connected: tuple[str, ...] = ()
+
+    def gained(self, now: float) -> None:
+        """The swarm brought a piece."""
+        self._last_gain = now
+
+    def idle_s(self, now: float) -> float:
+        """How long the swarm has brought nothing."""
+        return now - self._last_gain
+
+    def sealed(self, now: float) -> None:
+        self._seal_right = True
+        self._sealed_at = now
+
+    def published(self) -> None:
+        self.stage = Stage.PUBLISHED
+
+    def stuck(self, table: PieceTable, fetching: PieceSet, now: float) -> PieceSet:
+        """Pieces that others are said to hold and that do not come."""
+        patience_s = STUCK_S if self.phase is SwarmPhase.SEALED else STUCK_HOT_S
+        if self.stage is not Stage.FILLING:
+            return 0
+        missing = table.missing & ~table.arriving_pieces & ~fetching
+        return missing if self.idle_s(now) >= patience_s else missing & self.distrusted
+
+    def rejected(self, pieces: PieceSet) -> None:
+        """Bytes that passed the sealed swarm's SHA-1 do not match the ledger's xxh3: the claim contradicts itself."""
+        if self.phase is SwarmPhase.SEALED:
+            self.distrusted |= pieces
+
+    def decide(
+        self, table: PieceTable, ledger: Ledger, answer: LeadAnswer | None, fetching: bool, now: float
+    ) -> list[MemberAction]:
+        """What is due about the swarms, given everything known."""
+        actions: list[MemberAction] = []
+        if self.stage is Stage.STARTING:
+            actions += self._start(table, ledger, answer, now)
+        elif self.stage is Stage.FILLING and self._seal_right:
+            actions += self._publish(table, answer, now)
+        elif self.stage is Stage.FILLING:
+            actions += self._fill(table, ledger, fetching, now)
+        elif self.stage is Stage.PUBLISHED:
+            actions += self._serve(table, ledger)
+        if answer is not None and self.stage in (Stage.STARTING, Stage.FILLING):
+            actions += self._wake_holders(table, answer, now)
+        if answer is not None and self.phase is not SwarmPhase.NONE:
+            actions += self._connect(answer)
+        return actions
+
+    def end(self, stage: Stage, table: PieceTable) -> list[MemberAction]:
+        """Leave the swarms for good."""
+        self.stage = stage
+        return self._leave(table)
+
+    def _start(
+        self, table: PieceTable, ledger: Ledger, answer: LeadAnswer | None, now: float
+    ) -> list[MemberAction]:
+        if answer is None or not answer.synced:
+            return []
+        holders = any(member.published for member in answer.swarm)
+        if ledger.complete:
+            self.stage = Stage.FILLING
+            return self._open_sealed(table.checked, table, ledger, now)
+        if holders and now - self._since < HOLDERS_AWAITED_S:
+            return []
+        self.stage = Stage.FILLING
+        self.phase = SwarmPhase.HOT
+        self._last_gain = now
+        table.in_swarm = table.checked
+        return [act.OpenHot(table.checked)]
+
+    def _fill(self, table: PieceTable, ledger: Ledger, fetching: bool, now: float) -> list[MemberAction]:
+        if self.phase is SwarmPhase.SEALED and self._sealed_is_void(table, ledger):
+            return self._leave(table)
+        if self.phase is SwarmPhase.HOT and self._hot_is_over(table, ledger, fetching, now):
+            return self._leave(table) + self._open_sealed(table.checked, table, ledger, now)
+        if self.phase is SwarmPhase.NONE and ledger.complete:
+            return self._open_sealed(table.checked, table, ledger, now)
+        return []
+
+    def _sealed_is_void(self, table: PieceTable, ledger: Ledger) -> bool:
+        """Whether the metainfo is outdated, or the engine believes to have a piece that rotted on the disk."""
+        rotten = table.missing & table.in_swarm & ~self.distrusted & ~table.arriving_pieces
+        return ledger.agreed_fingerprint != self._metainfo or bool(rotten and not table.undigested())
+
+    def _hot_is_over(self, table: PieceTable, ledger: Ledger, fetching: bool, now: float) -> bool:
+        """Whether the rest can only come from the sealed swarm; bytes on their way to the disk are waited for."""
+        unsettled = bool(fetching or table.arriving or table.undigested())
+        if not ledger.complete or table.all_checked or unsettled:
+            return False
+        only_spoiled = not table.missing & ~table.in_swarm
+        return only_spoiled or self.idle_s(now) >= HOT_STALL_S
+
+    def _publish(self, table: PieceTable, answer: LeadAnswer | None, now: float) -> list[MemberAction]:
+        others_fill = answer is not None and answer.unfinished_hot > 0
+        if self.phase is SwarmPhase.HOT and others_fill and now - self._sealed_at < HOT_LINGER_S:
+            return []
+        self.stage = Stage.PUBLISHING
+        return [*self._leave(table), act.PublishBlob()]
+
+    def _serve(self, table: PieceTable, ledger: Ledger) -> list[MemberAction]:
+        outdated = ledger.agreed_fingerprint != self._metainfo or not ledger.complete
+        if self.phase is SwarmPhase.SEALED and (outdated or not self.wanted):
+            return self._leave(table)
+        if not self.wanted or self.phase is SwarmPhase.SEALED:
+            return []
+        if ledger.complete:
+            return self._open_sealed((1 << table.pieces) - 1, table, ledger, self._last_gain)
+        if not self.recomputing:
+            self.recomputing = True
+            return [act.RecomputeLedger()]
+        return []
+
+    def _wake_holders(self, table: PieceTable, answer: LeadAnswer, now: float) -> list[MemberAction]:
+        waiting = self.phase is not SwarmPhase.HOT or self.idle_s(now) >= HOT_STALL_S
+        if not table.missing or not waiting or now - self._woken_at < WAKE_EVERY_S:
+            return []
+        asleep = [m.name for m in answer.swarm if m.published and m.phase is not SwarmPhase.SEALED]
+        if not asleep:
+            return []
+        self._woken_at = now
+        return [act.WakeHolders(tuple(asleep[:HOLDERS_WOKEN_MAX]))]
+
+    def _connect(self, answer: LeadAnswer) -> list[MemberAction]:
+        members = tuple(member.name for member in answer.swarm if member.phase is self.phase)
+        if members == self._connected:
+            return []
+        self._connected = members
+        return [act.ConnectSwarm(members)]
+
+    def _open_sealed(
+        self, have: PieceSet, table: PieceTable, ledger: Ledger, now: float
+    ) -> list[MemberAction]:
+        self.phase = SwarmPhase.SEALED
+        self._metainfo = ledger.agreed_fingerprint
+        self._last_gain = now
+        self._connected = ()
+        table.in_swarm = have
+        return [act.OpenSealed(have)]
+
+    def _leave(self, table: PieceTable) -> list[MemberAction]:
+        left: list[MemberAction] = []
+        if self.phase is SwarmPhase.HOT:
+            left.append(act.LeaveHot())
+        elif self.phase is SwarmPhase.SEALED:
+            left.append(act.LeaveSealed())
+        self.phase = SwarmPhase.NONE
+        self._connected = ()
+        table.in_swarm = 0
+        return left

@@ -1,0 +1,206 @@
+"""The other commands, piped: what a script would read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from distd.api.schema import BadFile, Finding
+from distd.core.refs import Repo
+from tests.api.memory import COMMIT, snapshot_path
+from tests.cli.serving import ServedDaemon, command, distctl, environment
+
+TINY = Repo("model", "acme/tiny")
+
+
+def pulled(daemon: ServedDaemon) -> str:
+    return distctl(daemon, "pull", "--detach", "--quiet", "acme/tiny").stdout.strip()
+
+
+def test_a_plan_shows_bytes_by_source_and_the_disk(daemon: ServedDaemon) -> None:
+    ran = distctl(daemon, "plan", "acme/tiny")
+    assert ran.returncode == 0
+    assert "model.safetensors  2.0 MB   0 B" in ran.stdout
+    assert "from the Hub 2.0 MB, from peers 0 B, held already 0 B" in ran.stdout
+    assert "time about 1 m 00 s (50 s to 1 m 30 s)" in ran.stdout
+
+
+def test_a_plan_of_an_unknown_repo_exits_with_4(daemon: ServedDaemon) -> None:
+    ran = distctl(daemon, "plan", "acme/none", "--json")
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert "has no repository acme/none" in ran.stderr
+
+
+def test_a_pull_is_shown_steered_and_told(daemon: ServedDaemon) -> None:
+    pull_id = pulled(daemon)
+    for verb, state in [("pause", "paused"), ("resume", "downloading"), ("cancel", "cancelled")]:
+        ran = distctl(daemon, verb, pull_id)
+        assert (ran.returncode, ran.stderr) == (0, f"acme/tiny@main is {state}\n")
+    assert distctl(daemon, "show", pull_id, "-q").stdout == "cancelled\n"
+    assert json.loads(distctl(daemon, "show", pull_id, "--json").stdout)["id"] == pull_id
+    story = distctl(daemon, "story", pull_id).stdout.splitlines()
+    assert len(story) == 4
+    assert story[0].endswith("submitted     asked for acme/tiny@main")
+    ran = distctl(daemon, "resume", pull_id)
+    assert (ran.returncode, ran.stderr) == (1, "distctl: Conflict: pull p0001 is cancelled\n")
+
+
+def test_pulls_are_listed_over_several_pages(daemon: ServedDaemon) -> None:
+    for number in range(3):
+        distctl(daemon, "pull", "-d", "acme/tiny", "--priority", str(number - 9))
+    assert distctl(daemon, "pulls", "-q").stdout.split() == ["p0003", "p0002", "p0001"]
+    assert distctl(daemon, "pulls", "-q", "--limit", "2").stdout.split() == ["p0003", "p0002"]
+    lines = distctl(daemon, "pulls", "--state", "queued").stdout.splitlines()
+    assert lines[0].split() == ["PULL", "REPO", "STATE", "DONE", "SIZE", "CREATED"]
+    assert len(lines) == 4
+
+
+def test_what_is_held_is_listed_and_its_path_printed(daemon: ServedDaemon) -> None:
+    daemon.memory.models.hold(TINY)
+    daemon.memory.models.hold(Repo("dataset", "squad"))
+    lines = distctl(daemon, "ls").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["squad", "dataset"], ["acme/tiny", "model"]]
+    assert len(json.loads(distctl(daemon, "ls", "--json").stdout)["items"]) == 2
+    for name in ("acme/tiny", "acme/tiny@main", f"acme/tiny@{COMMIT}"):
+        assert distctl(daemon, "path", name).stdout == snapshot_path(TINY) + "\n"
+    ran = distctl(daemon, "path", "squad@v2", "--type", "dataset")
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert "held are main" in ran.stderr
+
+
+def test_an_empty_cache_lists_nothing_on_stdout(daemon: ServedDaemon) -> None:
+    ran = distctl(daemon, "ls")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "holds nothing yet" in ran.stderr
+
+
+def test_a_pinned_repo_is_removed_only_after_unpin(daemon: ServedDaemon) -> None:
+    daemon.memory.models.hold(TINY)
+    assert distctl(daemon, "pin", "acme/tiny").stderr == "acme/tiny is pinned\n"
+    assert "pinned" in distctl(daemon, "ls").stdout
+    assert distctl(daemon, "rm", "acme/tiny").returncode == 1
+    assert distctl(daemon, "unpin", "acme/tiny@main").stderr == "acme/tiny@main is unpinned\n"
+    ran = distctl(daemon, "rm", "acme/tiny", "--json")
+    assert json.loads(ran.stdout) == {"removed": [COMMIT], "freed_bytes": 1000}
+    assert distctl(daemon, "rm", "acme/tiny").returncode == 4
+
+
+def test_verify_goes_over_all_that_is_held_and_exits_with_6_for_a_bad_file(daemon: ServedDaemon) -> None:
+    daemon.memory.models.hold(TINY)
+    daemon.memory.models.hold(Repo("model", "gpt2"))
+    ran = distctl(daemon, "verify")
+    assert (ran.returncode, ran.stdout) == (
+        0,
+        "ok  acme/tiny: 2 files, 1.0 kB\nok  gpt2: 2 files, 1.0 kB\n",
+    )
+    daemon.memory.models.bad = (BadFile(COMMIT, "a\x1b[31m.bin", "a" * 64, "b" * 64),)
+    ran = distctl(daemon, "verify", "acme/tiny")
+    assert ran.returncode == 6
+    assert f"BAD acme/tiny a\\x1b[31m.bin: is {'b' * 64}" in ran.stdout
+
+
+def test_status_names_the_node_and_what_it_does(daemon: ServedDaemon) -> None:
+    pulled(daemon)
+    daemon.memory.node.unready = ["the disk is full"]
+    out = distctl(daemon, "status").stdout
+    assert "gpu-01, distd" in out
+    assert "not ready: distctl doctor says why" in out
+    assert "p0001  acme/tiny@main: queued" in out
+    assert json.loads(distctl(daemon, "--json", "status").stdout)["node"] == "gpu-01"
+
+
+def test_a_healthy_node_passes_the_doctor(daemon: ServedDaemon) -> None:
+    ran = distctl(daemon, "doctor", "--json")
+    report = json.loads(ran.stdout)
+    assert (ran.returncode, report["ok"]) == (0, True)
+    names = [found["name"] for found in report["findings"]]
+    assert names == ["daemon", "version", "ready", "config", "filesystem", "hub"]
+
+
+def test_the_doctor_names_each_fault_and_its_fix(daemon: ServedDaemon) -> None:
+    daemon.memory.node.unready = ["the disk is full"]
+    daemon.memory.node.version = "9.9.9"
+    daemon.memory.node.findings = [Finding("hub", "fail", "timed out", "check the proxy")]
+    ran = distctl(daemon, "doctor", env={"DISTD_HUB__CONNECTIONS": "many"})
+    assert ran.returncode == 1
+    lines = ran.stdout.splitlines()
+    for name, outcome, says in [
+        ("version", "warn", "9.9.9"),
+        ("ready", "fail", "the disk is full"),
+        ("config", "fail", "hub.connections"),
+        ("hub", "fail", "timed out"),
+    ]:
+        line = next(n for n, line in enumerate(lines) if line.split()[:2] == [outcome, name])
+        assert says in lines[line]
+        assert lines[line + 1].strip().startswith("fix: ")
+
+
+def test_the_doctor_works_without_a_daemon(tmp_path: Path) -> None:
+    ran = distctl(None, "doctor", "--socket", str(tmp_path / "none.sock"))
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[0].split()[:6] == ["fail", "daemon", "the", "daemon", "does", "not"]
+
+
+def test_a_shown_configuration_is_one_that_check_accepts(tmp_path: Path) -> None:
+    shown = distctl(None, "config", "show", "--set", "hub.connections=7").stdout
+    assert "connections = 7\n" in shown
+    file = tmp_path / "config.toml"
+    file.write_text(shown)
+    ran = distctl(None, "config", "check", "--config", str(file))
+    assert (ran.returncode, ran.stdout) == (0, "the configuration is valid\n")
+    again = distctl(None, "config", "show", "--config", str(file), "--json")
+    assert json.loads(again.stdout)["hub"]["connections"] == 7
+
+
+def test_a_wrong_configuration_is_named_and_exits_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[hub]\nconnectoins = 3\n")
+    ran = distctl(None, "config", "check", "--config", str(file))
+    assert ran.returncode == 2
+    assert str(file) in ran.stderr
+    assert "did you mean 'connections'?" in ran.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed_for_each_shell(shell: str) -> None:
+    ran = distctl(None, "completion", shell)
+    assert ran.returncode == 0
+    assert "_DISTCTL_COMPLETE" in ran.stdout
+
+
+def test_the_shell_completes_commands() -> None:
+    words = {"_DISTCTL_COMPLETE": "bash_complete", "COMP_WORDS": "distctl pu", "COMP_CWORD": "1"}
+    assert distctl(None, env=words).stdout == "plain,pull\nplain,pulls\n"
+
+
+def test_a_reader_that_leaves_causes_no_noise(daemon: ServedDaemon) -> None:
+    for number in range(60):
+        daemon.memory.models.hold(Repo("model", f"acme/model-{number:03d}-{'x' * 60}"))
+    process = subprocess.Popen(
+        command("ls", "--json"), env=environment(daemon), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(10) == 1
+    process.stderr.close()
+
+
+def test_a_full_output_device_is_named_and_fails(daemon: ServedDaemon) -> None:
+    daemon.memory.models.hold(TINY)
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            command("ls"),
+            env=environment(daemon),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert "No space left on device" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,1 @@
+"""Tests of the swarm engine, its metainfo and its port."""

@@ -1,0 +1,113 @@
+"""The invariants of the whole cluster, watched from outside by somebody who knows the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peers import rendezvous
+from peers.invariants import require
+from peers.ledger import Claim, Ledger
+from peers.messages import LeadAnswer, LeadRequest
+from tests.sim import truth
+
+if TYPE_CHECKING:
+    from tests.sim.node import Node
+    from tests.sim.world import World
+
+THOROUGH_EVERY = 500
+"""Events between two thorough checks of a node: these cost as much as a blob has pieces."""
+
+
+class Checks:
+    """Called by the world at each event; raises `InvariantViolated`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._granted: dict[tuple[str, int, int], tuple[str, int]] = {}
+        self._events = 0
+        self._claims: dict[str, int] = {}
+
+    def after_event(self, node: Node) -> None:
+        now = self._world.now
+        self._events += 1
+        if node.machine is not None:
+            node.machine.check()
+            held = node.machine.report(now).held
+            stands = node.machine.table.secured if not node.published else node.machine.blob.all_pieces
+            require(
+                not int.from_bytes(held, "little") & ~stands, "only secured pieces are reported", node=node.name
+            )
+        if node.lead is not None:
+            node.lead.check(now)
+            honest = set(node.lead.ledger.blamed()) - self._world.liars
+            require(not honest, "nobody honest is blamed", blamed=sorted(honest))
+        if self._events % THOROUGH_EVERY == 0:
+            self.thorough()
+
+    def thorough(self) -> None:
+        for node in self._world.nodes.values():
+            if node.machine is not None:
+                node.machine.check_thoroughly()
+            if node.membership is not None:
+                node.membership.check()
+
+    def answered(self, lead: Node, member: str, answer: LeadAnswer, request: LeadRequest) -> None:
+        """A lead granted: it must lead for this member, have kept its claims, and lease each piece once."""
+        assert lead.lead is not None
+        view = (lead.live - set(request.unreachable)) | {lead.name}
+        leader = rendezvous.choose(self._world.blob.name, view)
+        require(
+            lead.name in (member, leader),
+            "only the first live member leads others",
+            lead=lead.name,
+            member=member,
+            leader=leader,
+        )
+        require(
+            all(claim in lead.lead.ledger or _beaten(lead.lead.ledger, claim) for claim in request.report.claims),
+            "claims are united",
+            lead=lead.name,
+            member=member,
+        )
+        require(not answer.leases or answer.ready, "a lead that waits for reports grants nothing")
+        live = {record.lease.key.number for record in lead.lead.leases.records}
+        for lease in answer.leases:
+            for piece in range(lease.span.start, lease.span.stop):
+                key = (lease.key.lead, lease.key.term, piece)
+                holder, number = self._granted.get(key, (member, lease.key.number))
+                require(
+                    holder == member or number not in live,
+                    "a lease is held once per term unless it lapsed",
+                    piece=piece,
+                    holders=(holder, member),
+                )
+                self._granted[key] = (member, lease.key.number)
+
+    def learned(self, node: Node, answer: LeadAnswer) -> None:
+        """A member took an answer: its ledger has what it was told, and no claim fewer than before."""
+        assert node.machine is not None
+        if node.machine.asking.last_answer is not answer:
+            return  # it was to a request replaced meanwhile
+        ledger = node.machine.ledger
+        known = ledger.version
+        require(known >= self._claims.get(node.life_name, 0), "claims never get lost", node=node.name)
+        self._claims[node.life_name] = known
+        require(
+            all(claim in ledger or _beaten(ledger, claim) for claim in answer.claims),
+            "claims are united",
+            member=node.name,
+        )
+
+    def published(self, node: Node) -> None:
+        """The store now shows this content to model servers."""
+        wrong = [p for p in range(self._world.blob.pieces) if node.disk.get(p) != truth.TRUE]
+        require(not wrong, "what is published is what the Hub's hash names", node=node.name, wrong=wrong)
+        require(node.sealed_right, "nothing is published before its seal", node=node.name)
+
+
+def _beaten(ledger: Ledger, claim: Claim) -> bool:
+    """Of two claims with the same name the smaller is kept."""
+    name = (claim.claimant, claim.fetch, claim.sealed)
+    return any(
+        kept < claim and (kept.claimant, kept.fetch, kept.sealed) == name for kept in ledger.claims_of(claim.piece)
+    )

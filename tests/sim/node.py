@@ -1,0 +1,344 @@
+"""One simulated daemon: the production machines, and a shell around them made of virtual time.
+
+Everything planned for later is bound to the node's *life*, so that nothing of a killed process happens after its death.
+The journal, the bytes on disk and the published copy survive; all else is memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from peers import lead_events as led
+from peers import member_actions as act
+from peers import member_events as event
+from peers import membership as gossip
+from peers.lead import Lead
+from peers.ledger import Claim
+from peers.member import BlobMember
+from peers.messages import LeadRequest
+from tests.sim import truth
+from tests.sim.hub import HubClient
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+READ_BACK_BYTES_PER_S = 1e9
+SEAL_BYTES_PER_S = 2e9
+WRITE_S = 0.005
+REFUSED_S = 0.05
+ANSWER_TIMEOUT_S = 3.0
+
+
+class Node:
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.up_bytes_per_s = world.shape.nic_bytes_per_s
+        self.down_bytes_per_s = world.shape.nic_bytes_per_s
+        self.up_free_at = self.down_free_at = 0.0
+        self.may_fetch = True
+        self.full = False
+        self.disk: dict[int, int] = {}
+        self.journal: dict[int, Claim] = {}
+        self.stored_claims: tuple[Claim, ...] = ()
+        self.published = False
+        self.published_at = 0.0
+        self.sealed_right = False
+        self.failure: act.FailBlob | None = None
+        self.leased = 0
+        self.life = 0
+        self.up = False
+        self.hub = HubClient(self)
+        self.machine: BlobMember | None = None
+        self.lead: Lead | None = None
+        self.membership: gossip.Membership | None = None
+        self.live: frozenset[str] = frozenset()
+        self._cluster = led.LiveMembersChanged(frozenset())
+        self._ticks: dict[str, float] = {}
+        self._requests: dict[tuple[str, int], LeadRequest] = {}
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {'up' if self.up else 'down'} {self.machine!r}>"
+
+    @property
+    def life_name(self) -> str:
+        return f"{self.name}/{self.life}"
+
+    @property
+    def done(self) -> bool:
+        return self.published or self.failure is not None
+
+    def start(self, known: tuple[gossip.MemberEntry, ...], wants: bool) -> None:
+        """Start the daemon; ``known`` is what it remembers or is told of the cluster."""
+        self.life += 1
+        self.up = True
+        facts = gossip.MemberFacts(address=self.name, hub_down_cluster=self.world.shape.hub_down_cluster)
+        entry = gossip.MemberEntry(self.name, self.started_ms, gossip.MemberState.ALIVE, facts)
+        self.membership = gossip.Membership(entry, self.world.names[:2], self.world.rng, self.world.now, known)
+        self.live = self.membership.live
+        self._cluster = led.LiveMembersChanged(self.live, self.world.shape.hub_down_cluster)
+        self._hear(gossip.RoundCame())
+        if wants or self.published:
+            self.want()
+
+    @property
+    def started_ms(self) -> int:
+        return int(self.world.now * 1000) + self.life
+
+    def want(self) -> None:
+        """Somebody pulls the blob here, or it lies here published from earlier."""
+        self.machine = self.world.member_class(
+            self.world.blob,
+            self.name,
+            self.live,
+            self.world.now,
+            journal=self.journal,
+            claims=self.stored_claims,
+            published=self.published,
+            may_fetch=self.may_fetch,
+        )
+        self.feed(event.Ticked())
+
+    def die(self) -> None:
+        self.life += 1
+        self.up = False
+        self.machine = self.lead = self.membership = None
+        self.leased = 0
+        self.hub.stop_all()
+        self._requests.clear()
+        self._ticks.clear()
+        self.world.swarms.leave(self)
+
+    def later(self, delay_s: float, do: Callable[[], None]) -> None:
+        """Plan something that does not outlive this process."""
+        life = self.life
+
+        def unless_dead() -> None:
+            if self.life == life and self.up:
+                do()
+
+        self.world.time.after(delay_s, unless_dead)
+
+    def feed(self, happened: event.MemberEvent) -> None:
+        machine = self.machine
+        if machine is None:
+            return
+        self.world.note(self.name, type(happened).__name__)
+        for action in machine.handle(happened, self.world.now):
+            self._do(action)
+        if isinstance(happened, event.LeadAnswered):
+            self.world.checks.learned(self, happened.answer)
+        self.world.checks.after_event(self)
+        if self.machine is machine:
+            self._plan_tick("member", machine.deadline(self.world.now), lambda: self.feed(event.Ticked()))
+
+    def feed_lead(self, happened: led.LeadEvent) -> None:
+        if self.lead is None:
+            return
+        self.world.note(self.name, type(happened).__name__)
+        lead = self.lead
+        for action in lead.handle(happened, self.world.now):
+            self._do_lead(action)
+        self.world.checks.after_event(self)
+        self._plan_tick("lead", lead.deadline(), lambda: self.feed_lead(led.LeadTicked()))
+
+    def asked(self, request: LeadRequest) -> None:
+        """A request for this blob's lead arrived."""
+        member = request.report.member
+        if self.lead is None:
+            seen = 0 if self.machine is None else self.machine.asking.last_term
+            term = max(self.started_ms, request.last_term + 1, seen + 1)
+            self.lead = self.world.lead_class(self.world.blob, self.name, term, self._cluster, self.world.now)
+        self._requests[member, request.sequence] = request
+        self.feed_lead(led.Asked(request))
+
+    def piece_held(self, piece: int) -> None:
+        self.feed(event.PieceHeld(piece))
+
+    def disk_failed(self) -> None:
+        self.feed(event.DiskFailed(no_space=True, detail="no space left"))
+
+    def _plan_tick(self, which: str, when: float, do: Callable[[], None]) -> None:
+        if when == float("inf") or self._ticks.get(which, float("inf")) <= max(when, self.world.now):
+            return
+        self._ticks[which] = max(when, self.world.now)
+
+        def tick() -> None:
+            if self._ticks.get(which) == planned:
+                del self._ticks[which]
+                do()
+
+        planned = self._ticks[which]
+        self.later(planned - self.world.now, tick)
+
+    def _do(self, action: act.MemberAction) -> None:
+        if isinstance(action, act.AskLead):
+            self._ask(action)
+        elif isinstance(action, act.FetchSpan):
+            self.hub.fetch(action.fetch, action.span)
+        elif isinstance(action, act.StopFetch):
+            self.hub.stop(action.fetch)
+        elif isinstance(action, act.LimitHubRate):
+            self.hub.share_bytes_per_s = action.rate_bytes_per_s
+        elif isinstance(action, act.AddPieceToSwarm | act.WritePiece):
+            self._write(action.piece, self.hub.in_memory[action.piece], isinstance(action, act.AddPieceToSwarm))
+        elif isinstance(action, act.DigestPiece):
+            size = self.world.blob.piece_bytes(action.piece)
+            self.later(size / READ_BACK_BYTES_PER_S, lambda: self._digest(action.piece, action.generation))
+        elif isinstance(action, act.SetLeased):
+            self.leased = action.pieces
+        elif isinstance(action, act.OpenHot):
+            self.world.swarms.join(self, None, action.have)
+        elif isinstance(action, act.OpenSealed):
+            assert self.machine is not None
+            self.world.swarms.join(self, self.machine.ledger, action.have)
+        elif isinstance(action, act.LeaveHot | act.LeaveSealed):
+            self.leased = 0
+            self.world.swarms.leave(self)
+        elif isinstance(action, act.WakeHolders):
+            for name in action.members:
+                self.world.send(self.name, name, lambda n=name: self.world.nodes[n].feed(event.BlobWanted()))
+        else:
+            self._do_with_disk(action)
+
+    def _do_with_disk(self, action: act.MemberAction) -> None:
+        if isinstance(action, act.JournalPiece):
+            self.journal[action.piece] = action.claim
+        elif isinstance(action, act.UnjournalPiece):
+            self.journal.pop(action.piece, None)
+        elif isinstance(action, act.SealBlob):
+            self.later(self.world.blob.size_bytes / SEAL_BYTES_PER_S, self._sealed)
+        elif isinstance(action, act.PublishBlob):
+            self.later(0.01, self._published)
+        elif isinstance(action, act.RecomputeLedger):
+            digests = tuple(truth.digests(p, self.disk[p]) for p in range(self.world.blob.pieces))
+            self.later(
+                self.world.blob.size_bytes / READ_BACK_BYTES_PER_S,
+                lambda: self.feed(event.LedgerRecomputed(digests)),
+            )
+        elif isinstance(action, act.FailBlob):
+            self.failure = action
+        else:
+            assert isinstance(action, act.RejectPiece | act.ConnectSwarm), action
+
+    def _write(self, piece: int, variant: int, announce: bool) -> None:
+        def written() -> None:
+            if self.full:
+                self.disk[piece] = truth.GARBAGE
+                self.disk_failed()
+                return
+            if announce and self.world.swarms.has(self) and not self.world.swarms.accepts(self, piece, variant):
+                return
+            self.disk[piece] = variant
+            if announce:
+                self.world.swarms.gained(self, piece)
+            self.piece_held(piece)
+
+        self.later(WRITE_S, written)
+
+    def _digest(self, piece: int, generation: int) -> None:
+        if piece in self.disk:
+            xxh3 = truth.digests(piece, self.disk[piece]).xxh3
+            self.feed(event.PieceDigested(piece, generation, xxh3))
+        else:
+            self.feed(event.PieceUnreadable(piece, generation))
+
+    def _sealed(self) -> None:
+        right = all(self.disk.get(piece) == truth.TRUE for piece in range(self.world.blob.pieces))
+        self.sealed_right = right
+        self.feed(event.SealFinished(right, self.world.blob.name if right else "another hash"))
+
+    def _published(self) -> None:
+        assert self.machine is not None
+        self.published = True
+        self.published_at = self.world.now
+        self.stored_claims = self.machine.ledger.all_claims()
+        self.world.checks.published(self)
+        self.feed(event.BlobPublished())
+
+    def _ask(self, action: act.AskLead) -> None:
+        request = action.request
+        lead = self.world.nodes[action.lead]
+        if lead is self:
+            self.later(0.0, lambda: self.asked(request))
+            return
+        unreachable = event.LeadUnreachable(request.sequence)
+        if not lead.up:
+            self.later(REFUSED_S, lambda: self.feed(unreachable))
+            return
+        self.world.send(self.name, lead.name, lambda: lead.asked(request))
+        self.later(request.wait_s + ANSWER_TIMEOUT_S, lambda: self.feed_if_waiting(request.sequence))
+
+    def feed_if_waiting(self, sequence: int) -> None:
+        if self.machine is not None and self.machine.asking.sequence == sequence:
+            self.feed(event.LeadUnreachable(sequence))
+
+    def _do_lead(self, action: led.LeadAction) -> None:
+        if isinstance(action, led.ProbeMember):
+            self._probe(action.member)
+            return
+        member = self.world.nodes[action.member]
+        told: event.MemberEvent
+        if isinstance(action, led.Answer):
+            request = self._requests.pop((action.member, action.answer.sequence))
+            self.world.checks.answered(self, action.member, action.answer, request)
+            told = event.LeadAnswered(action.answer)
+        else:
+            self._requests.pop((action.member, action.refusal.sequence))
+            told = event.LeadRefused(action.refusal)
+        if member is self:
+            self.later(0.0, lambda: self.feed(told))
+        else:
+            self.world.send(self.name, member.name, lambda: member.feed(told))
+
+    def _probe(self, name: str) -> None:
+        if name == self.name:
+            self.later(0.0, lambda: self.feed_lead(led.ProbeAnswered(name, self._report())))
+            return
+        other = self.world.nodes[name]
+
+        def probed() -> None:
+            report = other._report()
+            self.world.send(name, self.name, lambda: self.feed_lead(led.ProbeAnswered(name, report)))
+
+        self.world.send(self.name, name, probed)
+
+    def _report(self) -> led.Report | None:
+        return None if self.machine is None else self.machine.report(self.world.now)
+
+    def _hear(self, happened: gossip.MembershipEvent) -> None:
+        membership = self.membership
+        if membership is None:
+            return
+        for action in membership.handle(happened, self.world.now):
+            if isinstance(action, gossip.Gossip):
+                self._gossip(action)
+            else:
+                self.live = action.live
+                self._cluster = led.LiveMembersChanged(action.live, action.hub_down_cluster, action.hub_busy)
+                self.feed(event.MembersChanged(action.live))
+                self.feed_lead(self._cluster)
+        self._plan_tick("gossip", membership.deadline(), lambda: self._hear(gossip.RoundCame()))
+
+    def _gossip(self, action: gossip.Gossip) -> None:
+        """One exchange: both tables cross, or a timeout tells that they did not."""
+        other = self.world.nodes[action.address]
+        answered: list[bool] = []
+
+        def request() -> None:
+            other._hear(gossip.GossipReceived(self.name, action.table))
+            if other.membership is not None:
+                table = other.membership.table()
+                self.world.send(other.name, self.name, lambda: answer(table))
+
+        def answer(table: gossip.Table) -> None:
+            answered.append(True)
+            self._hear(gossip.GossipReceived(other.name, table))
+
+        def time_out() -> None:
+            if not answered:
+                self._hear(gossip.GossipFailed(action.address))
+
+        self.world.send(self.name, other.name, request)
+        self.later(0.8, time_out)

@@ -1,0 +1,140 @@
+"""Two simple swarms: pieces go from members that have them to members that lack them, rarest of a few first.
+
+A link is a time until which it is busy. The hot swarm moves whatever bytes the source has; in a sealed swarm the receiver
+refuses bytes that do not match the metainfo, and only members with the same metainfo meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from peers.ledger import Ledger
+from tests.sim import truth
+
+if TYPE_CHECKING:
+    from tests.sim.node import Node
+    from tests.sim.world import World
+
+SLOTS = 3
+SOURCES_LOOKED_AT = 5
+WOKEN_PER_GAIN = 4
+RETRY_S = 0.3
+QUEUE_S_MAX = 1.0
+
+Torrent: TypeAlias = tuple[bytes, ...]
+HOT: Torrent = ()
+
+
+@dataclass(slots=True)
+class Peer:
+    node: Node
+    torrent: Torrent
+    have: int
+    coming: dict[int, str] = field(default_factory=dict)
+    refused: set[tuple[str, int]] = field(default_factory=set)
+
+
+class Swarms:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._peers: dict[str, Peer] = {}
+
+    def join(self, node: Node, ledger: Ledger | None, have: int) -> None:
+        torrent = HOT if ledger is None else ledger.piece_hashes()
+        peer = self._peers[node.name] = Peer(node, torrent, have)
+        self._world.time.after(0.05, lambda: self._retry(peer))
+
+    def leave(self, node: Node) -> None:
+        self._peers.pop(node.name, None)
+
+    def has(self, node: Node) -> bool:
+        return node.name in self._peers
+
+    def gained(self, node: Node, piece: int) -> None:
+        """The node's engine has a piece now, from wherever: others may fetch it."""
+        peer = self._peers.get(node.name)
+        if peer is None:
+            return
+        peer.have |= 1 << piece
+        hungry = [
+            other
+            for other in self._peers.values()
+            if other.torrent == peer.torrent and not other.have >> piece & 1 and len(other.coming) < SLOTS
+        ]
+        for other in self._world.rng.sample(hungry, min(WOKEN_PER_GAIN, len(hungry))):
+            self._fill(other)
+
+    def accepts(self, node: Node, piece: int, variant: int) -> bool:
+        peer = self._peers[node.name]
+        return peer.torrent == HOT or truth.digests(piece, variant).sha1 == peer.torrent[piece]
+
+    def _retry(self, peer: Peer) -> None:
+        if self._peers.get(peer.node.name) is peer:
+            self._fill(peer)
+            if peer.have != self._world.blob.all_pieces:
+                self._world.time.after(RETRY_S * (0.5 + self._world.rng.random()), lambda: self._retry(peer))
+
+    def _fill(self, peer: Peer) -> None:
+        while len(peer.coming) < SLOTS and self._fetch_one(peer):
+            pass
+
+    def _fetch_one(self, peer: Peer) -> bool:
+        world, node = self._world, peer.node
+        wanted = world.blob.all_pieces & ~peer.have & ~node.leased
+        for piece in peer.coming:
+            wanted &= ~(1 << piece)
+        if not wanted:
+            return False
+        others = [other for other in self._peers.values() if other is not peer and other.torrent == peer.torrent]
+        looked_at = world.rng.sample(others, min(SOURCES_LOOKED_AT, len(others)))
+        usable = [o for o in looked_at if o.have & wanted and world.linked(node.name, o.node.name)]
+        if not usable:
+            return False
+        source = min(usable, key=lambda other: other.node.up_free_at)
+        piece = self._rare_piece(source.have & wanted, others)
+        if (source.node.name, piece) in peer.refused:
+            return False
+        start = max(world.now, source.node.up_free_at, node.down_free_at)
+        if start > world.now + QUEUE_S_MAX:
+            return False
+        size = world.blob.piece_bytes(piece)
+        source.node.up_free_at = start + size / source.node.up_bytes_per_s
+        node.down_free_at = start + size / node.down_bytes_per_s
+        slower = min(source.node.up_bytes_per_s, node.down_bytes_per_s)
+        peer.coming[piece] = source.node.name
+        world.time.at(start + size / slower + world.delay_s(), lambda: self._arrived(peer, source, piece))
+        return True
+
+    def _rare_piece(self, among: int, peers: list[Peer]) -> int:
+        rng = self._world.rng
+        samples = [_some_piece(among, rng.randrange(self._world.blob.pieces)) for _ in range(3)]
+        few = peers[:8]
+        return min(samples, key=lambda piece: sum(peer.have >> piece & 1 for peer in few))
+
+    def _arrived(self, peer: Peer, source: Peer, piece: int) -> None:
+        peer.coming.pop(piece, None)
+        world, node = self._world, peer.node
+        here = self._peers.get(node.name) is peer
+        there = self._peers.get(source.node.name) is source and source.have >> piece & 1
+        if not here or not there or peer.have >> piece & 1 or not world.linked(node.name, source.node.name):
+            return
+        variant = source.node.disk.get(piece, truth.GARBAGE)
+        if node.full:
+            node.disk_failed()
+            return
+        if self.accepts(node, piece, variant):
+            node.disk[piece] = variant
+            self.gained(node, piece)
+            node.piece_held(piece)
+        else:
+            peer.refused.add((source.node.name, piece))
+        if self._peers.get(node.name) is peer:
+            self._fill(peer)
+
+
+def _some_piece(among: int, start: int) -> int:
+    later = among >> start
+    if later:
+        return start + (later & -later).bit_length() - 1
+    return (among & -among).bit_length() - 1
