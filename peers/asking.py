@@ -52,6 +52,7 @@ class Asking:
         self._unsent: dict[Claim, None] = dict.fromkeys(known.all_claims())
         self._outstanding: _Outstanding | None = None
         self._not_before = float("-inf")
+        self._idle_until = float("-inf")
         self._lead: tuple[str, int] = ("", 0)
         self._last_term = 0
         self._version = 0
@@ -83,7 +84,7 @@ class Asking:
         """When the next request should go out, if nothing else happens."""
         out = self._outstanding
         if out is None:
-            return self._not_before
+            return self._not_before if self.news else max(self._not_before, self._idle_until)
         if out.lead != self.following.target(now):
             return now
         every_s = 1.0 if self.last_answer is None else self.last_answer.report_every_s
@@ -145,6 +146,7 @@ class Asking:
         self.last_answer = answer
         self.answered_at = now
         self._not_before = now
+        self._idle_until = now if out.wait_s > 0 or not answer.synced else now + answer.report_every_s
         self.following.answered()
         return True
 

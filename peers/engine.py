@@ -83,6 +83,11 @@ class _Line:
     counters_asked: asyncio.Future[None] | None = None
 
 
+_ABANDONED: list[_Line] = []
+"""Sessions whose thread hangs in a disk. Ending one waits for that thread with the interpreter held, so a
+process that has any ends by `os._exit`. Their pipes stay open, for they may still write to them."""
+
+
 class Engine:
     """Implements `Swarm` with libtorrent: made by `start`, ended by `shutdown`."""
 
@@ -198,10 +203,13 @@ class Engine:
     async def shutdown(self, timeout_s: float) -> None:
         for torrent in list(self._torrents.values()):
             self._end(torrent, "the engine is shutting down")
-        if removals := [torrent.removed for torrent in self._torrents.values()]:
-            await asyncio.wait(removals, timeout=timeout_s)
+        removals = [torrent.removed for torrent in self._torrents.values()]
+        late = (await asyncio.wait(removals, timeout=timeout_s))[1] if removals else set()
         for line in self._lines.values():
             self._loop.remove_reader(line.wake_reader)
+            if late:
+                _ABANDONED.append(line)
+                continue
             line.session.stop()  # without torrents this takes milliseconds
             os.close(line.wake_reader)
             os.close(line.wake_writer)
@@ -360,8 +368,8 @@ class Engine:
 
         Dividing by demand would use it better while both are busy; it must never add up to more.
         """
-        busy = {kind for kind, _ in self._torrents}
-        send, receive = (-(-bound // max(len(busy), 1)) for bound in self._limits)
+        busy = max(len({kind for kind, _ in self._torrents}), 1)
+        send, receive = (bound and max(bound // busy, 1) for bound in self._limits)  # 0 stays: no bound
         for line in self._lines.values():
             line.session.limit(send, receive)
 

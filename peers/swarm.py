@@ -313,4 +313,7 @@ class Swarm(Protocol):
         """Counters and connections now; asked about once a second."""
 
     async def shutdown(self, timeout_s: float) -> None:
-        """Closes every swarm and the sockets, within about `timeout_s`. Nothing may be called after it."""
+        """Closes every swarm and the sockets, within about `timeout_s`. Nothing may be called after it.
+
+        Reports `TorrentRemoved` for each swarm, also for those a hanging disk did not let go of in time.
+        """

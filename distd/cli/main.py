@@ -98,8 +98,6 @@ def _outcome() -> int:
         return _complain(f"distctl: {error.title}: {error}", EXIT_CODES[error.code])
     except (KeyboardInterrupt, click.Abort):
         return _complain("distctl: interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        return EXIT_FAILED
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         return _complain(f"distctl: {what}{error.strerror or error}", EXIT_FAILED)
@@ -123,7 +121,10 @@ def _complain(text: str, exit_code: int) -> int:
 
 
 def _ended(exit_code: int) -> int:
-    """Flushes. A reader that left (`distctl ls | head`) is no reason for noise at interpreter exit."""
+    """Flushes. A reader that left (`distctl ls | head`) is no reason for noise at interpreter exit.
+
+    (One that leaves while the command still prints, click notices and ends quietly with 1.)
+    """
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -138,9 +138,8 @@ class Fetcher:
         if start == end:
             return
         span = Span(start, end)
-        scope = asyncio.timeout(
-            None
-        )  # ends by `close`, because aiohttp leaves readers of a closed session waiting
+        # No time limit, but a handle for `close`: aiohttp leaves the readers of a closed session waiting for ever.
+        scope = asyncio.timeout(None)
         try:
             async with scope:
                 self._running.add(scope)

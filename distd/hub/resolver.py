@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -134,16 +135,16 @@ class Resolver:
 
     def _api(self, token: str | None) -> HfApi:
         from huggingface_hub import HfApi, constants, set_client_factory
-        from huggingface_hub.utils import logging
 
         from distd.hub.metadata import install
 
         # Off before the first request: it would ask the Hub for a list of agents and write that into HF_HOME.
         constants.HF_HUB_DISABLE_TELEMETRY = True
-        logging.set_verbosity_error()  # its warnings go to stderr past our logging; its errors are raised, too
+        # Its warnings (no token, slow retries) go to stderr past our logging; its errors are raised, too.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         install(set_client_factory)
         # False and not None, which would look for a token in HF_HOME.
-        return HfApi(endpoint=self.endpoint, token=token, headers={"user-agent": self._user_agent})
+        return HfApi(endpoint=self.endpoint, token=token or False, headers={"user-agent": self._user_agent})
 
     def _check(self) -> str:
         from distd.hub.metadata import BadAnswer, TryAgain

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from distd.core.manifest import Manifest, ManifestFile
-from distd.core.refs import Repo, is_commit
+from distd.core.manifest import Manifest, ManifestFile, checked_path
+from distd.core.refs import Repo, is_commit, parse_revision
 from distd.errors import StorageFailed
 from distd.store.blobs import BlobStore
 from distd.store.disk import reported_for, write_durably
@@ -36,6 +36,12 @@ def pin_ref(commit: str) -> str:
     return f"distd-{commit[:12]}"
 
 
+def _checked_commit(commit: str) -> str:
+    if not is_commit(commit):
+        raise ValueError(f"{commit!r} is no commit")
+    return commit
+
+
 class HubCache:
     """A cache directory (`HF_HUB_CACHE`) fed from `blobs`, whose directory is on the same file system."""
 
@@ -54,13 +60,17 @@ class HubCache:
 
         Every blob must be in the store. Refs that are commits, or none at all, get a `pin_ref`. `complete`
         says that the snapshot then has all files of the manifest; it is checked. Idempotent; after a crash
-        anywhere the same call completes it. Raises NoSpace, StorageFailed, ValueError for a false `complete`.
+        anywhere the same call completes it. Raises NoSpace, StorageFailed, ValueError for a false `complete`,
+        InvalidRequest or UnsafePath for a name that would leave its directory.
         """
-        names = sorted({pin_ref(manifest.commit) if is_commit(ref) else ref for ref in refs})
+        commit = _checked_commit(manifest.commit)
+        names = sorted({pin_ref(commit) if is_commit(ref) else parse_revision(ref) for ref in refs})
         chosen = tuple(files)
+        for file in chosen:
+            checked_path(file.path)
         async with self._lock(manifest.repo):
             return await self._workers.run_stoppable(
-                self._publish, manifest, chosen, names or [pin_ref(manifest.commit)], complete
+                self._publish, manifest, chosen, names or [pin_ref(commit)], complete
             )
 
     def _publish(
@@ -130,6 +140,7 @@ class HubCache:
         Blobs that the store holds free nothing yet: `BlobStore.remove` them for that. Raises StorageFailed.
         """
         directory = self._repo_dir(repo)
+        _checked_commit(commit)
 
         def remove() -> int:
             with reported_for(directory.path):

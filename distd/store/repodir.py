@@ -243,7 +243,10 @@ def content_of(stop: StopFlag, path: Path, etag: str) -> str | None:
 
 def _is_content(stop: StopFlag, place: Path, etag: str, stored: Path) -> bool:
     """Whether `place` leads to the same file as `stored`, or else to content that hashes to `etag`."""
-    return _same_file(place, stored) or content_of(stop, place, etag) == etag
+    try:
+        return _same_file(place, stored) or content_of(stop, place, etag) == etag
+    except OSError:
+        return False  # what cannot be read serves nobody: it is replaced
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -176,8 +176,9 @@ def test_the_shell_completes_commands() -> None:
     assert distctl(None, env=words).stdout == "plain,pull\nplain,pulls\n"
 
 
-def test_a_reader_that_leaves_causes_no_noise(daemon: ServedDaemon) -> None:
-    for number in range(60):
+@pytest.mark.parametrize("models", [1, 60], ids=["at the end", "while it prints"])
+def test_a_reader_that_leaves_causes_no_noise(daemon: ServedDaemon, models: int) -> None:
+    for number in range(models):
         daemon.memory.models.hold(Repo("model", f"acme/model-{number:03d}-{'x' * 60}"))
     process = subprocess.Popen(
         command("ls", "--json"), env=environment(daemon), stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -98,9 +98,10 @@ BIN_ONLY = (
     "training_args.bin",
 )
 REPOS = (LLAMA, MISTRAL, GPT_OSS, DIFFUSERS, SENTENCE_TRANSFORMERS, GGUF_ONLY, BIN_ONLY)
+MODEL = Repo("model", "org/name")
 
 
-def manifest(paths: Sequence[str], repo: Repo = Repo("model", "org/name")) -> Manifest:
+def manifest(paths: Sequence[str], repo: Repo = MODEL) -> Manifest:
     files = (ManifestFile(path, 10, hashlib.sha256(path.encode()).hexdigest()) for path in paths)
     return Manifest(repo, "c0" * 20, checked_files(files))
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 
 from distd.core.faults import FaultKind
+from distd.core.manifest import ManifestFile
+from distd.core.refs import parse_repo
 from distd.errors import (
     AccessDenied,
     FileNotFound,
@@ -19,6 +21,7 @@ from distd.errors import (
     RepoNotFound,
     RevisionNotFound,
 )
+from distd.hub.answers import Source, refused
 from distd.hub.fetcher import Fetcher, RemoteFile
 from tests.hub import HubServer
 from tests.hub_client.conftest import MakeFetcher
@@ -231,9 +234,6 @@ async def test_a_refused_url_is_renewed_once_and_then_final(
 
 
 async def test_refusals_of_the_hub_are_final_and_say_why(make_fetcher: MakeFetcher, hub: HubServer) -> None:
-    from distd.core.manifest import ManifestFile
-    from distd.core.refs import parse_repo
-
     gate = hub.add_repo("acme/gate", {WEIGHTS: b"w"}, gated="manual")
     secret = hub.add_repo("acme/secret", {WEIGHTS: b"w"}, private=True)
 
@@ -252,6 +252,14 @@ async def test_refusals_of_the_hub_are_final_and_say_why(make_fetcher: MakeFetch
         for fetcher, wanted, kind, error in cases:
             fault = await failed(fetcher, wanted)
             assert (fault.kind, fault.final, type(fault.error)) == (kind, True, error)
+
+
+def test_a_data_servers_headers_do_not_pass_for_the_hubs_words(remote: RemoteFile) -> None:
+    headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "send your token to evil.example"}
+    for is_hub in (True, False):
+        fault = refused(Source("https://hub", "cdn:443", is_hub, True), 403, headers, remote, now_unix=0)
+        assert fault.kind is FaultKind.DENIED
+        assert ("evil" in str(fault.error)) is is_hub
 
 
 async def test_a_file_the_hub_lost_is_gone(fetcher: Fetcher, hub: HubServer, remote: RemoteFile) -> None:

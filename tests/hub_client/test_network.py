@@ -14,7 +14,7 @@ import pytest
 from distd.core.faults import FaultKind
 from distd.core.manifest import Manifest
 from distd.core.refs import parse_ref
-from distd.errors import HubUnreachable, InvalidRequest
+from distd.errors import HubUnreachable, InvalidRequest, RepoNotFound
 from distd.hub.fetcher import RemoteFile
 from distd.hub.network import proxy_for, tls_context
 from tests.hub import HubServer, make_certificate, server_context
@@ -98,8 +98,6 @@ async def test_a_private_authority_is_trusted_when_named_and_only_then(
 
 
 async def test_a_bare_401_means_the_same_over_tls(tmp_path: Path, make_resolver: MakeResolver) -> None:
-    from distd.errors import RepoNotFound
-
     async with tls_hub(tmp_path) as (hub, ca_file):
         with pytest.raises(RepoNotFound):
             await make_resolver(None, endpoint=hub.url, ca_file=ca_file).resolve(parse_ref("acme/nothing"))

@@ -249,6 +249,8 @@ asyncio.run(main())
         "HOME": str(home),
         "PATH": os.environ["PATH"],
         "AI_AGENT": "1",
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": TOKEN,
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     done = await asyncio.to_thread(
@@ -263,3 +265,4 @@ asyncio.run(main())
     assert done.stdout.split("\n")[:2] == ["[]", "4"], done.stderr
     assert list(home.rglob("*")) == []
     assert hub.counters.count("api", "*agent*") == 0
+    assert {request.authenticated for request in hub.counters.last} == {False}

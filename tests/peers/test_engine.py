@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from peers import engine as engine_module
 from peers import signals
 from peers.engine import Engine
-from peers.metainfo import Kind
+from peers.metainfo import Kind, hot_metainfo
 from peers.settings import CannotListen, EncryptionUnavailable, EngineOptions
 from peers.swarm import (
     Endpoint,
@@ -269,16 +270,22 @@ async def test_a_nodes_tag_shows_in_its_peers_statistics(world: RealWorld) -> No
 
 
 async def test_a_rate_limit_is_for_both_sessions_together(world: RealWorld) -> None:
-    seed, reader = await world.node("seed"), await world.node("reader")
-    seed.swarm.limit(send_bytes_per_s=4 * MIB, receive_bytes_per_s=0)
-    for metainfo in (hot(CONTENT), sealed(CONTENT)):
-        await seed.join(metainfo, CONTENT, ALL)
-    began = world.now()
-    for metainfo in (hot(CONTENT), sealed(CONTENT)):
-        await reader.swarm.open(metainfo, reader.write(EMPTY), NONE, [seed.endpoint(metainfo.kind)])
-    await world.until(lambda: len(reader.saw(PieceArrived)) >= 8, "eight pieces by both")
+    node = await world.node("node")
+    engine = node.swarm
+    assert isinstance(engine, Engine)
 
-    assert world.now() - began > 1.4  # 8 MiB at 4 MiB/s, less what a second's burst lets through
+    def limits() -> list[tuple[int, int]]:
+        sessions = [line.session for line in engine._lines.values()]
+        classes = [session._lt.get_peer_class(session._all_peers) for session in sessions]
+        return [(each["upload_limit"], each["download_limit"]) for each in classes]
+
+    node.swarm.limit(send_bytes_per_s=4001, receive_bytes_per_s=0)
+    await node.join(hot(CONTENT), CONTENT, ALL)
+    assert limits() == [(4001, 0)] * 2
+    await node.join(sealed(CONTENT), CONTENT, ALL)
+    assert limits() == [(2000, 0)] * 2
+    await node.swarm.close(BLOB, Kind.HOT)
+    assert limits() == [(4001, 0)] * 2
 
 
 async def test_an_opening_that_is_cancelled_leaves_nothing_open(world: RealWorld) -> None:
@@ -362,3 +369,53 @@ async def test_shutdown_in_the_middle_of_a_transfer_is_quick_and_frees_the_ports
     assert world.now() - began < 3
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+async def test_shutdown_does_not_wait_longer_than_it_was_told_for_a_disk_that_hangs(
+    world: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned: list[engine_module._Line] = []
+    monkeypatch.setattr(engine_module, "_ABANDONED", abandoned)
+    node = await world.node("node")
+    await node.join(hot(CONTENT), CONTENT, ALL)
+
+    engine = node.swarm
+    assert isinstance(engine, Engine)
+    monkeypatch.setattr(engine._lines[Kind.HOT].session, "remove", lambda blob: None)  # never confirmed
+    began = world.now()
+
+    await node.swarm.shutdown(timeout_s=0.2)
+
+    assert world.now() - began < 2
+    assert node.events == [TorrentRemoved(BLOB, Kind.HOT)]
+    assert len(abandoned) == 2
+    for line in abandoned:
+        line.session.stop()
+        os.close(line.wake_reader)
+        os.close(line.wake_writer)
+
+
+async def test_a_limit_beyond_32_bits_is_no_bound(world: RealWorld) -> None:
+    node = await world.node("node")
+    engine = node.swarm
+    assert isinstance(engine, Engine)
+
+    node.swarm.limit(send_bytes_per_s=3_125_000_000, receive_bytes_per_s=2**31 - 1)
+
+    session = engine._lines[Kind.SEALED].session
+    peer_class = session._lt.get_peer_class(session._all_peers)
+    assert (peer_class["upload_limit"], peer_class["download_limit"]) == (0, 2**31 - 1)
+
+
+async def test_a_blob_of_700_gb_is_opened_with_its_journal_in_a_moment(world: RealWorld) -> None:
+    metainfo = hot_metainfo(b"secret", BLOB, 700 * 10**9)
+    node = await world.node("node")
+    path = node.path()
+    open(path, "wb").close()
+    os.truncate(path, metainfo.size_bytes)  # a hole, nothing of it is read or written
+
+    began = world.now()
+    await node.swarm.open(metainfo, path, [True] * metainfo.piece_count)
+
+    assert world.now() - began < 5
+    assert node.events == []

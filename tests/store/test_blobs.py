@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,26 @@ async def test_what_is_not_the_blob_is_not_adopted_and_not_touched(store: BlobSt
     assert wrong.stat().st_mode == mode
     assert store.blobs() == {}
     assert list(store.scratch_dir.iterdir()) == []
+
+
+async def test_a_cancelled_adoption_stops_and_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    source.touch()
+    os.truncate(source, 8 << 30)  # a hole; hashing it takes seconds
+    adopting = asyncio.create_task(store.adopt("ab" * 32, 8 << 30, source))
+    deadline = time.monotonic() + 10
+    while not list(store.scratch_dir.iterdir()):
+        assert time.monotonic() < deadline, "the adoption never began"
+        await asyncio.sleep(0.001)
+
+    started = time.monotonic()
+    adopting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adopting
+
+    assert time.monotonic() - started < 1
+    assert list(store.scratch_dir.iterdir()) == []
+    assert source.stat().st_nlink == 1
 
 
 async def test_removing_frees_bytes_only_with_the_last_link(store: BlobStore, tmp_path: Path) -> None:

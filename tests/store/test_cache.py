@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from distd.core.manifest import ManifestFile
 from distd.core.refs import Repo
-from distd.errors import StorageFailed
+from distd.errors import InvalidRequest, StorageFailed, UnsafePath
 from distd.store.blobs import BlobStore
 from distd.store.cache import MISSING, HubCache, pin_ref
 from tests.store.conftest import fill_all, make_manifest
@@ -202,6 +203,21 @@ async def test_nothing_is_published_without_its_verified_blob(store: BlobStore, 
 
     assert cache.snapshots(REPO) == []
     assert cache.refs(REPO) == {}
+
+
+async def test_names_that_would_leave_the_repo_are_refused(store: BlobStore, cache: HubCache) -> None:
+    await fill_all(store, CONTENTS)
+    outside = ManifestFile("../../../escape", 2, MANIFEST.by_path["config.json"].etag)
+
+    with pytest.raises(InvalidRequest):
+        await cache.publish(MANIFEST, MANIFEST.files, ["../../escape"], complete=True)
+    with pytest.raises(UnsafePath):
+        await cache.publish(MANIFEST, [outside], ["main"], complete=False)
+    for commit in ("", "..", "main"):
+        with pytest.raises(ValueError, match="no commit"):
+            await cache.unpublish(REPO, commit)
+
+    assert not cache.hub_dir.exists()
 
 
 async def test_a_stale_ref_in_the_way_of_a_new_name_goes(store: BlobStore, cache: HubCache) -> None:

@@ -158,7 +158,7 @@ async def test_a_closed_hasher_stops_and_says_so(store: BlobStore) -> None:
 
 
 async def test_closing_waits_for_one_block_only(store: BlobStore) -> None:
-    size = 256 << 20
+    size = 1 << 30
     incoming = await store.incoming("ab" * 32, size, 16 << 20)
     for index in range(incoming.piece_count):  # zeros, journalled without writing them
         incoming.landed(index, "hub", b"0" * 16)
@@ -168,7 +168,7 @@ async def test_closing_waits_for_one_block_only(store: BlobStore) -> None:
     started = time.monotonic()
     await hasher.close()
 
-    assert time.monotonic() - started < 0.1  # all of it takes 0.15 s at the least
+    assert time.monotonic() - started < 0.3  # all of it takes 0.6 s at the least
     assert hasher.hashed_bytes < size
 
 
