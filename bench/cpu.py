@@ -28,7 +28,11 @@ def idle_share() -> Iterator[Callable[[], float]]:
 def machine() -> str:
     """One line that names what the numbers were measured on."""
     model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     return f"{os.cpu_count()} x {model}, Python {platform.python_version()}, Linux {platform.release()}"

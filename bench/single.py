@@ -42,7 +42,13 @@ class Daemon:
     """A real daemon on its own state directory."""
 
     def __init__(self, state_dir: Path, endpoint: str) -> None:
-        command = [str(BIN / "distd"), "--set", f"node.state_dir={state_dir}", "--set", f"hub.endpoint={endpoint}"]
+        command = [
+            str(BIN / "distd"),
+            "--set",
+            f"node.state_dir={state_dir}",
+            "--set",
+            f"hub.endpoint={endpoint}",
+        ]
         command += ["--set", "api.listen=127.0.0.1:0", "--set", "cache.min_free_bytes=0"]
         started = time.monotonic()
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=clean_environment())
@@ -51,7 +57,9 @@ class Daemon:
         while "serves" not in line and line:
             line = self.process.stderr.readline()
         self.ready_s = time.monotonic() - started
-        self.url = next(word for word in line.replace(",", " ").split() if word.startswith("http://127.0.0.1"))
+        self.url = next(
+            word for word in line.replace(",", " ").split() if word.startswith("http://127.0.0.1")
+        )
 
     def peak_rss_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -84,9 +92,11 @@ def ours(hub: HubProcess, work: Path) -> Run:
     """`distctl pull` on a running daemon with an empty store, to the prompt."""
     daemon = Daemon(work / "state", hub.url)
     try:
-        time.sleep(0.3)
+        time.sleep(2)  # as a service that runs: started up and settled
         cpu_before = cpu_seconds_of(daemon.process.pid)
-        run = run_command([str(BIN / "distctl"), "--url", daemon.url, "--quiet", "pull", REPO], clean_environment())
+        run = run_command(
+            [str(BIN / "distctl"), "--url", daemon.url, "--quiet", "pull", REPO], clean_environment()
+        )
         cpu_s = run.cpu_s + cpu_seconds_of(daemon.process.pid) - cpu_before
         return Run(run.wall_s, cpu_s, daemon.peak_rss_mb())
     finally:
@@ -110,9 +120,22 @@ def aria2_openssl(hub: HubProcess, work: Path) -> Run:
     work.mkdir(parents=True, exist_ok=True)
     listing = work / "list"
     listing.write_text("".join(f"{hub.url}/{REPO}/resolve/main/{path}\n out={path}\n" for path in files))
-    fetch = ["aria2c", "-q", "-x8", "-s8", "-k1M", "--file-allocation=falloc", "-d", str(work), "-i", str(listing)]
+    fetch = [
+        "aria2c",
+        "-q",
+        "-x8",
+        "-s8",
+        "-k1M",
+        "--file-allocation=falloc",
+        "-d",
+        str(work),
+        "-i",
+        str(listing),
+    ]
     first = run_command(fetch, clean_environment())
-    second = run_command(["openssl", "dgst", "-sha256", *(str(work / path) for path in files)], clean_environment())
+    second = run_command(
+        ["openssl", "dgst", "-sha256", *(str(work / path) for path in files)], clean_environment()
+    )
     return Run(first.wall_s + second.wall_s, first.cpu_s + second.cpu_s)
 
 
@@ -128,9 +151,15 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--dir", type=Path, default=None, help="where to write [default: a temporary directory]")
+    parser.add_argument(
+        "--dir", type=Path, default=None, help="where to write [default: a temporary directory]"
+    )
     arguments = parser.parse_args()
-    contenders = {name: run for name, run in CONTENDERS.items() if name != "aria2c -x8 + openssl" or shutil.which("aria2c")}
+    contenders = {
+        name: run
+        for name, run in CONTENDERS.items()
+        if name != "aria2c -x8 + openssl" or shutil.which("aria2c")
+    }
     if len(contenders) < len(CONTENDERS):
         print("aria2c is not installed: left out")
     with tempfile.TemporaryDirectory(dir=arguments.dir, prefix="distd-bench-") as scratch:
@@ -146,7 +175,10 @@ def main() -> None:
                         run = contender(hub, work)
                     if round_:  # the first round warms the page cache of the Hub's files
                         runs[name].append(run)
-                        print(f"  {name:22} {run.wall_s:6.2f} s wall {run.cpu_s:6.2f} s CPU  idle {idle():.0%}", flush=True)
+                        print(
+                            f"  {name:22} {run.wall_s:6.2f} s wall {run.cpu_s:6.2f} s CPU  idle {idle():.0%}",
+                            flush=True,
+                        )
             report(runs, arguments.mib)
             idle_daemon(hub, Path(scratch))
 

@@ -35,6 +35,7 @@ class _Outstanding:
     lead: str
     asked_at: float
     wait_s: float
+    may_wait: bool
     claims: tuple[Claim, ...]
 
 
@@ -98,7 +99,7 @@ class Asking:
         self.sequence += 1
         lead = self.following.target(now)
         wait_s = WAIT_S if may_wait and self._synced else 0.0
-        self._outstanding = _Outstanding(lead, now, wait_s, report.claims)
+        self._outstanding = _Outstanding(lead, now, wait_s, may_wait, report.claims)
         self.news = False
         known_lead, known_term = self._lead
         request = LeadRequest(
@@ -146,7 +147,7 @@ class Asking:
         self.last_answer = answer
         self.answered_at = now
         self._not_before = now
-        self._idle_until = now if out.wait_s > 0 or not answer.synced else now + answer.report_every_s
+        self._idle_until = now if out.may_wait or not answer.synced else now + answer.report_every_s
         self.following.answered()
         return True
 

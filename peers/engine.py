@@ -338,6 +338,8 @@ class Engine:
         del self._torrents[kind, blob]
         self._fail_waiting(torrent)
         self._share_limits()
+        if not torrent.opened.done():
+            torrent.opened.set_exception(SwarmClosed(blob, kind, torrent.ended))
         self._emit(TorrentRemoved(blob, kind))
         _answer(torrent.removed)
 

@@ -28,7 +28,7 @@ class Following:
     def __init__(self, blob: str, me: str, live: frozenset[str]) -> None:
         self.blob = blob
         self.me = me
-        self._live = live
+        self._order = rendezvous.order(blob, live | {me})
         self._hint: str | None = None
         self._failures = 0
         self._refusals = 0
@@ -37,20 +37,20 @@ class Following:
 
     def target(self, now: float) -> str:
         """The member to ask now; this member itself when it leads or cannot find a lead."""
-        self._avoided = {member: until for member, until in self._avoided.items() if until > now}
+        if self._avoided:
+            self._avoided = {member: until for member, until in self._avoided.items() if until > now}
         if now < self._solo_until:
             return self.me
         if self._hint is not None and self._hint not in self._avoided:
             return self._hint
-        candidates = (self._live | {self.me}) - self._avoided.keys()
-        return rendezvous.choose(self.blob, candidates | {self.me}) or self.me
+        return next(name for name in self._order if name == self.me or name not in self._avoided)
 
     def unreachable(self, now: float) -> tuple[str, ...]:
         """Members passed over at the moment, for the next candidate to know why it is asked."""
         return tuple(sorted(member for member, until in self._avoided.items() if until > now))
 
     def live_changed(self, live: frozenset[str]) -> None:
-        self._live = live
+        self._order = rendezvous.order(self.blob, live | {self.me})
         self._hint = None
 
     def answered(self) -> None:

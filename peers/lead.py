@@ -59,6 +59,12 @@ REPORTS_PER_S = 200.0
 WAIT_S_MAX = 30.0
 """The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
 
+HOLDERS_ALWAYS = 4
+"""Members that may fetch at the same time whatever is known of their rates; more, once these are measured."""
+
+PIECE_S_MAX = 4.0
+"""Further members fetch as long as a piece then still arrives within this time."""
+
 FOREVER = float("inf")
 
 
@@ -71,10 +77,11 @@ class Lead:
         self.me = me
         self.term = term
         self.ledger = Ledger(blob.pieces)
-        self.leases = LeaseTable(me, term)
+        self.leases = LeaseTable(me, term, blob.piece_len_bytes)
         self.standings = Standings(blob.pieces)
         self.idle_since = now
         self._cluster = live
+        self._order = rendezvous.order(blob.name, live.live | {me})
         self._awaited: set[str] = set(live.live)
         self._grants_from = now + REPORTS_AWAITED_S
         self._to_probe: set[str] = set(live.live)
@@ -119,13 +126,11 @@ class Lead:
 
     def follows(self, unreachable: tuple[str, ...] = ()) -> str:
         """Who leads in this host's view, passing over members that the asker cannot reach."""
-        candidates = (self._cluster.live | {self.me}) - set(unreachable)
-        return rendezvous.choose(self.blob.name, candidates | {self.me}) or self.me
+        return next((name for name in self._order if name == self.me or name not in unreachable), self.me)
 
     def check(self, now: float) -> None:
-        """Raise `InvariantViolated` if the lead contradicts itself."""
+        """Raise `InvariantViolated` if the lead contradicts itself; `Ledger.check` is the slow rest."""
         self.leases.check(now)
-        self.ledger.check()
         strangers = self.leases.holders - self.standings.members.keys()
         require(not strangers, "only members that reported hold leases", strangers=sorted(strangers))
 
@@ -170,6 +175,7 @@ class Lead:
         for gone in (set(self.standings.members) | self.leases.holders) - event.live - {self.me}:
             self._forget(gone)
         self._cluster = event
+        self._order = rendezvous.order(self.blob.name, event.live | {self.me})
         self._awaited &= event.live
         self._await_reports(joined, now, JOINER_AWAITED_S, older_than_s=0.0)
         self._news = True
@@ -195,7 +201,8 @@ class Lead:
             self._news = True
         before = self.standings[member].held if member in self.standings else 0
         standing = self.standings.note(report, now)
-        if before & ~standing.held:
+        completed = standing.held == self.blob.all_pieces != before
+        if before & ~standing.held or completed:
             self._news = True
         for key in report.given_up:
             self.leases.release(key, member)
@@ -203,7 +210,7 @@ class Lead:
         for progress in report.fetching:
             if 0 <= progress.remaining.start < progress.remaining.stop <= self.blob.pieces:
                 self.leases.note(member, progress, now)
-        self.leases.settle(member, standing.held)
+        self.leases.settle(member, standing.held, now)
         if report.hub_pause_s > 0:
             self._hub_pause_until = max(self._hub_pause_until, now + report.hub_pause_s)
             self.leases.extend_all(self._hub_pause_until)
@@ -238,7 +245,7 @@ class Lead:
         wave = self._news and now >= self._last_wave + NEWS_GAP_S
         actions: list[LeadAction] = []
         for member, (request, until) in list(self._parked.items()):
-            if now >= until or self._has_news(request, now, wave):
+            if now >= until or (wave and self._has_news(request, now)):
                 del self._parked[member]
                 actions.append(Answer(member, self._answer(request, now)))
         if wave:
@@ -246,15 +253,14 @@ class Lead:
             self._last_wave = now
         return actions
 
-    def _has_news(self, request: LeadRequest, now: float, wave: bool) -> bool:
+    def _has_news(self, request: LeadRequest, now: float) -> bool:
         member = request.report.member
         told = {progress.key for progress in request.report.fetching}
         if told - {lease.key for lease in self.leases.of(member)}:
             return True
-        if not wave:
-            return False
         behind = self._known(request) < self.ledger.version
-        return behind or (request.room > 0 and bool(self._grantable(member, now)))
+        hot_ended = request.report.phase is SwarmPhase.HOT and not self.standings.unfinished_hot()
+        return behind or hot_ended or (request.room > 0 and bool(self._grantable(member, now)))
 
     def _known(self, request: LeadRequest) -> int:
         """The version of this ledger that the asker has, by its own count or because it knows the same claims."""
@@ -292,15 +298,16 @@ class Lead:
         while room > 0:
             wanted = self._grantable(member, now)
             if not wanted and self.leases.taken and self._may_be_granted(member, now):
-                self.leases.take_overdue(member, now)
+                self._news = self.leases.take_overdue(member, now) is not None or self._news
                 wanted = self._grantable(member, now)
             if not wanted:
                 return
+            rate = request.rate_bytes_per_s
             active = len(self.leases.holders | {member})
-            longest = lease_pieces(
-                request.rate_bytes_per_s, self.blob.piece_len_bytes, wanted.bit_count(), active
-            )
-            self.leases.grant(member, piece_set.first_run(wanted, longest), now)
+            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), active)
+            span = piece_set.first_run(wanted, longest)
+            expected_s = len(span) * self.blob.piece_len_bytes / rate if rate > 0 else 0.0
+            self.leases.grant(member, span, now, expected_s)
             room -= 1
 
     def _may_be_granted(self, member: str, now: float) -> bool:
@@ -312,7 +319,18 @@ class Lead:
             and now >= self._hub_pause_until
             and now >= standing.hub_retry_at
             and not blamed
+            and self._admits(member, now)
         )
+
+    def _admits(self, member: str, now: float) -> bool:
+        """Whether the members' links to the Hub bear one more: beyond that a piece only takes longer.
+
+        Many members behind one link would each creep through a piece, and what is fetched by all at once arrives late.
+        """
+        holders = self.leases.holders - {member}
+        if len(holders) < HOLDERS_ALWAYS or member in self.leases.holders:
+            return True
+        return self.leases.rate_bytes_per_s(now) * PIECE_S_MAX >= self.blob.piece_len_bytes * (len(holders) + 1)
 
     def _grantable(self, member: str, now: float) -> PieceSet:
         """The pieces this member could be given now: those of the first need that has any."""
@@ -361,14 +379,9 @@ class Lead:
 
     def _swarm(self, member: str) -> tuple[SwarmMember, ...]:
         """Members of the blob's swarms for the asker to connect to; in a large swarm each asker gets its own choice."""
-        names = [
-            name
-            for name, standing in self.standings.members.items()
-            if name != member and (standing.phase is not SwarmPhase.NONE or standing.published)
-        ]
-        if len(names) > SWARM_NAMES_MAX:
-            names = rendezvous.order(f"{self.blob.name}/{member}", names)[:SWARM_NAMES_MAX]
-        return tuple(
-            SwarmMember(name, self.standings[name].phase, self.standings[name].published)
-            for name in sorted(names)
-        )
+        roster = self.standings.roster()
+        if len(roster) > SWARM_NAMES_MAX:
+            chosen = rendezvous.order(f"{self.blob.name}/{member}", (other.name for other in roster))
+            names = set(chosen[:SWARM_NAMES_MAX])
+            return tuple(other for other in roster if other.name in names and other.name != member)
+        return tuple(other for other in roster if other.name != member)

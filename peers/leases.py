@@ -7,6 +7,7 @@ the lead.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from peers import piece_set
@@ -21,7 +22,13 @@ PROGRESS_EXPECTED_S = 5.0
 """A lease without a byte of progress this long has lapsed; reports come at least every second or two."""
 
 OVERDUE_S = 10.0
-"""A lease that creeps this long is taken from its member as soon as another member has nothing left to fetch."""
+OVERDUE_FACTOR = 4.0
+NEARLY_DONE_S = 5.0
+"""A lease that creeps this long, plus so many times its expected duration, is taken from its member as soon as another
+member has nothing left to fetch; unless at its pace it is nearly done."""
+
+RATE_MEMORY_S = 3.0
+"""How fast the measured rate of all leases together follows."""
 
 LEASES_PER_MEMBER_MAX = 4
 """Spans in one member's hands: enough for several connections, few enough to lose little with the member."""
@@ -44,6 +51,7 @@ class LeaseRecord:
     remaining: Span
     done_bytes: int
     granted_at: float
+    overdue_at: float
     deadline: float
 
 
@@ -60,12 +68,16 @@ def lease_pieces(rate_bytes_per_s: float, piece_len_bytes: int, free_pieces: int
 
 
 class LeaseTable:
-    """All live leases of one lead in one term."""
+    """All live leases of one lead in one term; pieces are ``piece_len_bytes`` long."""
 
-    def __init__(self, lead: str, term: int) -> None:
+    def __init__(self, lead: str, term: int, piece_len_bytes: int) -> None:
         self.lead = lead
         self.term = term
+        self._piece_len_bytes = piece_len_bytes
         self._records: dict[int, LeaseRecord] = {}
+        self._by_member: dict[str, dict[int, LeaseRecord]] = {}
+        self._rate_bytes_per_s = 0.0
+        self._rate_at = float("-inf")
         self._lapsed: dict[LeaseKey, int] = {}
         self._next_number = 1
         self.taken: PieceSet = 0
@@ -79,24 +91,31 @@ class LeaseTable:
 
     @property
     def holders(self) -> frozenset[str]:
-        return frozenset(record.lease.member for record in self._records.values())
+        return frozenset(self._by_member)
 
     def of(self, member: str) -> tuple[Lease, ...]:
         """This member's leases, each with the span it has left, oldest first."""
         return tuple(
             Lease(record.lease.key, record.remaining, member)
-            for record in self._records.values()
-            if record.lease.member == member
+            for record in self._by_member.get(member, {}).values()
         )
+
+    def rate_bytes_per_s(self, now: float) -> float:
+        """What all leases together bring from the Hub, by the reports on them."""
+        return self._rate_bytes_per_s * math.exp(-(now - self._rate_at) / RATE_MEMORY_S)
 
     def deadline(self) -> float:
         return min((record.deadline for record in self._records.values()), default=float("inf"))
 
-    def grant(self, member: str, span: Span, now: float) -> Lease:
-        """Lease ``span``, none of whose pieces may be leased already."""
+    def grant(self, member: str, span: Span, now: float, expected_s: float = 0.0) -> Lease:
+        """Lease ``span``, none of whose pieces may be leased already; ``expected_s`` at the member's rate."""
         require(not self.taken & span.pieces, "a piece is leased once", span=span, member=member)
         lease = Lease(LeaseKey(self.lead, self.term, self._next_number), span, member)
-        self._records[self._next_number] = LeaseRecord(lease, span, 0, now, now + PROGRESS_EXPECTED_S)
+        record = LeaseRecord(
+            lease, span, 0, now, now + OVERDUE_S + OVERDUE_FACTOR * expected_s, now + PROGRESS_EXPECTED_S
+        )
+        self._records[self._next_number] = record
+        self._by_member.setdefault(member, {})[self._next_number] = record
         self._next_number += 1
         self._count_taken()
         return lease
@@ -117,17 +136,15 @@ class LeaseTable:
         """The member gave this lease up, or finished it: what is left of it is free."""
         record = self._records.get(key.number) if self._is_mine(key) else None
         if record is not None and record.lease.member == member:
-            del self._records[key.number]
-            self._count_taken()
+            self._remove(record)
 
-    def settle(self, member: str, held: PieceSet) -> None:
+    def settle(self, member: str, held: PieceSet, now: float) -> None:
         """Pieces that the member holds by now are done; a lease with none left ends."""
-        for number, record in list(self._records.items()):
-            if record.lease.member != member:
-                continue
+        for record in list(self._by_member.get(member, {}).values()):
             left = record.remaining.pieces & ~held
             if not left:
-                del self._records[number]
+                self._measure(len(record.lease.span) * self._piece_len_bytes - record.done_bytes, now)
+                self._remove(record)
             else:
                 record.remaining = Span(piece_set.first(left), record.remaining.stop)
         self._count_taken()
@@ -141,7 +158,7 @@ class LeaseTable:
 
     def drop_member(self, member: str) -> None:
         """A member is gone: its leases end at once."""
-        for record in [each for each in self._records.values() if each.lease.member == member]:
+        for record in list(self._by_member.get(member, {}).values()):
             self._end(record)
 
     def take_overdue(self, asker: str, now: float) -> Lease | None:
@@ -149,11 +166,11 @@ class LeaseTable:
         overdue = [
             record
             for record in self._records.values()
-            if record.lease.member != asker and now - record.granted_at > OVERDUE_S
+            if record.lease.member != asker and now > record.overdue_at and not self._nearly_done(record, now)
         ]
         if not overdue:
             return None
-        oldest = min(overdue, key=lambda record: record.granted_at)
+        oldest = min(overdue, key=lambda record: record.overdue_at)
         self._end(oldest)
         return oldest.lease
 
@@ -183,6 +200,7 @@ class LeaseTable:
 
     def _renew(self, record: LeaseRecord, progress: Progress, now: float) -> None:
         if progress.done_bytes > record.done_bytes:
+            self._measure(progress.done_bytes - record.done_bytes, now)
             record.done_bytes = progress.done_bytes
             record.deadline = now + PROGRESS_EXPECTED_S
         start = min(max(record.remaining.start, progress.remaining.start), record.remaining.stop)
@@ -198,11 +216,27 @@ class LeaseTable:
 
     def _end(self, record: LeaseRecord) -> None:
         key = record.lease.key
-        self._records.pop(key.number)
+        self._remove(record)
         if len(self._lapsed) >= LAPSED_REMEMBERED_MAX:
             self._lapsed.pop(next(iter(self._lapsed)))
         self._lapsed[key] = record.done_bytes
+
+    def _remove(self, record: LeaseRecord) -> None:
+        number, member = record.lease.key.number, record.lease.member
+        del self._records[number]
+        del self._by_member[member][number]
+        if not self._by_member[member]:
+            del self._by_member[member]
         self._count_taken()
+
+    def _nearly_done(self, record: LeaseRecord, now: float) -> bool:
+        left_bytes = len(record.lease.span) * self._piece_len_bytes - record.done_bytes
+        return left_bytes * (now - record.granted_at) <= NEARLY_DONE_S * record.done_bytes
+
+    def _measure(self, size_bytes: int, now: float) -> None:
+        """A leaky sum: bytes spread over the memory they fade in."""
+        self._rate_bytes_per_s = self.rate_bytes_per_s(now) + max(0, size_bytes) / RATE_MEMORY_S
+        self._rate_at = now
 
     def _count_taken(self) -> None:
         self.taken = 0

@@ -150,7 +150,7 @@ class Ledger:
 
     def piece_hashes(self) -> tuple[bytes, ...]:
         """The SHA-1 of every piece for the sealed metainfo. Call only when `complete`."""
-        require(self.complete, "the sealed metainfo needs a complete ledger", ledger=repr(self))
+        require(self.complete, "the sealed metainfo needs a complete ledger", ledger=self)
         return tuple(self._decisions[piece].digests.sha1 for piece in range(self.pieces))  # type: ignore[union-attr]  # complete: every decision is agreed
 
     def claims_of(self, piece: int) -> tuple[Claim, ...]:
@@ -211,7 +211,7 @@ class Ledger:
 
     def check(self) -> None:
         """Raise `InvariantViolated` when the summaries contradict the claims or a claim got lost."""
-        require(not self.agreed & self.disputed, "a piece is agreed and disputed", ledger=repr(self))
+        require(not self.agreed & self.disputed, "a piece is agreed and disputed", ledger=self)
         known = sum(piece_set.single(piece) for piece in self._claims)
         require(
             self.agreed | self.disputed == known,
@@ -228,7 +228,7 @@ class Ledger:
         require(
             self.claims_fingerprint == sum(map(_claim_word, kept)) & _WORD,
             "the fingerprint sums the claims",
-            ledger=repr(self),
+            ledger=self,
         )
 
     def _keep(self, claim: Claim) -> bool:

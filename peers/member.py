@@ -139,14 +139,14 @@ class BlobMember:
             or self.sealing.sealed
             or self.swarm.was_published,
             "nothing is published before its seal",
-            member=repr(self),
+            member=self,
         )
         require(
             self.stage is not Stage.FILLING
             or self.swarm.phase is not SwarmPhase.SEALED
             or self.ledger.complete,
             "the sealed swarm needs a complete ledger",
-            member=repr(self),
+            member=self,
         )
 
     def check_thoroughly(self) -> None:

@@ -43,8 +43,8 @@ LINK_BYTES_PER_S = 1.25e9
 """10 Gbit/s, what a GPU server has at least."""
 
 DISK_BYTES_PER_S = 2e9
-CONNECT_DELAY_S = 0.5
-"""From connecting to the first piece, as measured with the real engine."""
+CONNECT_DELAY_S = 0.1
+"""From connecting to the first request, about what the real engine takes."""
 
 
 class MemoryNetwork:

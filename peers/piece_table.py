@@ -181,12 +181,12 @@ class PieceTable:
             checked=self.checked,
             disputed=self.disputed,
         )
-        require(not self.checked & ~ledger.agreed, "a checked piece has an agreed digest", table=repr(self))
-        require(not self.disputed & ~ledger.disputed, "a disputed piece is in dispute", table=repr(self))
+        require(not self.checked & ~ledger.agreed, "a checked piece has an agreed digest", table=self)
+        require(not self.disputed & ~ledger.disputed, "a disputed piece is in dispute", table=self)
         require(
             not self.held & self._read_back & ledger.agreed,
             "a held piece whose digest is agreed is checked or rejected",
-            table=repr(self),
+            table=self,
         )
 
     def check_digests(self, ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peers import piece_set
-from peers.messages import Report, SwarmPhase
+from peers.messages import Report, SwarmMember, SwarmPhase
 from peers.piece_set import PieceSet
 
 
@@ -30,6 +30,8 @@ class Standings:
         self._pieces = pieces
         self._members: dict[str, Standing] = {}
         self._unions: dict[frozenset[str], PieceSet] = {}
+        self._unfinished_hot: int | None = None
+        self._roster: tuple[SwarmMember, ...] | None = None
 
     def __contains__(self, member: str) -> bool:
         return member in self._members
@@ -57,16 +59,20 @@ class Standings:
         self._members[report.member] = standing
         if before is None or before.held != standing.held:
             self._unions.clear()
+        if before is None or (before.phase, before.published) != (standing.phase, standing.published):
+            self._roster = None
+        self._unfinished_hot = None
         return standing
 
     def note_nothing(self, member: str, now: float) -> None:
         """The member has nothing of the blob and does not take part."""
+        self.forget(member)
         self._members[member] = Standing(reported_at=now)
-        self._unions.clear()
 
     def forget(self, member: str) -> None:
         self._members.pop(member, None)
         self._unions.clear()
+        self._unfinished_hot = self._roster = None
 
     def held_by_any(self, but: frozenset[str]) -> PieceSet:
         """The pieces that someone holds, not counting the members in ``but``."""
@@ -91,7 +97,21 @@ class Standings:
         return stuck
 
     def unfinished_hot(self) -> int:
-        return sum(
-            standing.phase is SwarmPhase.HOT and standing.held != piece_set.full(self._pieces)
-            for standing in self._members.values()
-        )
+        """Members still filling in the hot swarm."""
+        if self._unfinished_hot is None:
+            everything = piece_set.full(self._pieces)
+            self._unfinished_hot = sum(
+                standing.phase is SwarmPhase.HOT and standing.held != everything
+                for standing in self._members.values()
+            )
+        return self._unfinished_hot
+
+    def roster(self) -> tuple[SwarmMember, ...]:
+        """Members in a swarm of the blob, or able to enter one, by name."""
+        if self._roster is None:
+            self._roster = tuple(
+                SwarmMember(name, standing.phase, standing.published)
+                for name, standing in sorted(self._members.items())
+                if standing.phase is not SwarmPhase.NONE or standing.published
+            )
+        return self._roster

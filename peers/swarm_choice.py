@@ -69,6 +69,7 @@ class SwarmChoice:
         self._metainfo = 0
         self._woken_at = float("-inf")
         self._connected: tuple[str, ...] = ()
+        self._connected_for: tuple[int, SwarmPhase] = (0, SwarmPhase.NONE)
 
     def gained(self, now: float) -> None:
         """The swarm brought a piece."""
@@ -192,6 +193,9 @@ class SwarmChoice:
         return [act.WakeHolders(tuple(asleep[:HOLDERS_WOKEN_MAX]))]
 
     def _connect(self, answer: LeadAnswer) -> list[MemberAction]:
+        if self._connected_for == (answer.sequence, self.phase):
+            return []
+        self._connected_for = (answer.sequence, self.phase)
         members = tuple(member.name for member in answer.swarm if member.phase is self.phase)
         if members == self._connected:
             return []

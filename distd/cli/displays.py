@@ -49,7 +49,7 @@ class LiveDisplay:
 class LineDisplay:
     """One line when the state changes and every ten seconds."""
 
-    poll_s = 2.0
+    poll_s = 0.25
 
     def __init__(self) -> None:
         self._state: object = None
@@ -72,7 +72,7 @@ class LineDisplay:
 
 
 class NoDisplay:
-    poll_s = 2.0
+    poll_s = 0.25
 
     def show(self, pull: dict[str, Any], now: float) -> None:
         return

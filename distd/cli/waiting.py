@@ -12,9 +12,9 @@ from distd.cli.failures import DaemonUnreachable
 FINISHED = ("complete", "failed", "cancelled")
 OFFLINE_MAX_S = 30.0
 """How long the daemon may be away: a restart takes a few seconds, with its checks of the store ten."""
-FIRST_POLL_S = 0.1
+FIRST_POLL_S = 0.05
 """The first questions come quickly: a pull whose files are all held is complete at once."""
-POLL_GROWTH = 1.5
+POLL_GROWTH = 1.2
 POLL_TIMEOUT_S = 10.0
 COST_SHARE = 10
 """Asking takes at most a tenth of the time: the answer for a repo of 100,000 files is large."""

@@ -55,7 +55,7 @@ during the repair. Who gets wrong bytes three times has a Hub that is consistent
 ODD_ANSWERS_MAX = 3
 """A wrong length or hash header may come from one bad cache of the CDN; a third is no coincidence."""
 RATE_LIMIT_WAIT_MAX_S = 3600.0
-"""The Hub's windows last 5 minutes. Who says more than an hour does not want us back."""
+"""The Hub's windows last 5 minutes. Who says an hour (the most that is believed) or more does not want us back."""
 
 
 class Phase(Enum):
@@ -290,7 +290,7 @@ class FetchDesk:
             if now >= self._hub_paused_until:
                 self._rate_limits += 1
             wait_s = fault.retry_after_s or backoff_s(max(1, self._rate_limits), self._rng)
-            if wait_s > RATE_LIMIT_WAIT_MAX_S:
+            if wait_s >= RATE_LIMIT_WAIT_MAX_S:
                 return [*told, *self._fail(blob.etag, fault.error)]
             self._hub_paused_until = max(self._hub_paused_until, now + wait_s)
             return told

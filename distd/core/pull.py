@@ -277,10 +277,18 @@ class PullMachine:
         assert set(record.got) <= {need.etag for need in record.needs}, "a blob that was not needed counts"
         if record.state in ("publishing", "complete"):
             assert not self.missing, "publishing with blobs missing"
-        assert (record.state == "complete") == (record.snapshot_path is not None)
-        assert (record.state == "failed") == (record.problem is not None)
-        assert (record.state in FINISHED) == (record.finished_at is not None)
-        assert (record.state == "paused") == (record.paused_from is not None)
+        assert (record.state == "complete") == (record.snapshot_path is not None), (
+            "a snapshot path without completion, or none with it"
+        )
+        assert (record.state == "failed") == (record.problem is not None), (
+            "a problem without failure, or none with it"
+        )
+        assert (record.state in FINISHED) == (record.finished_at is not None), (
+            "an end without a time, or a time without an end"
+        )
+        assert (record.state == "paused") == (record.paused_from is not None), (
+            "a pause from nowhere, or none from somewhere"
+        )
         assert self.arrived <= {need.etag for need in record.needs}, "a blob that was not needed arrived"
         for need in record.needs:
             if need.etag in record.got:

@@ -119,7 +119,7 @@ class PullService:
         request = self._checked(request)
         key = _selected(request)
         for pull in self._active.values():
-            if _selected(pull.request) == key:
+            if _selected(pull.request) == key and pull.record.state not in core.FINISHED:
                 return self.get(pull.record.id)
         if len(self._active) >= UNFINISHED_PULLS_MAX:
             raise Conflict(

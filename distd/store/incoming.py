@@ -158,6 +158,18 @@ class IncomingBlob:
             watcher.piece_stored(index)
         return known is not None and known != digest
 
+    def note(self, index: int, source: str, digest: bytes) -> None:
+        """Journals a piece that another program part wrote into the file and that was read back and compared.
+
+        Idempotent for a piece that is stored. Raises NoSpace or StorageFailed.
+        """
+        self._check_open()
+        if index in self.have:
+            return
+        with reported_for(self.path):
+            self.journal.stored(index, source, digest)
+        self.landed(index, source, digest)
+
     def leave(self, writer: SpanWriter) -> None:
         """A writer is closed: its unfinished piece is free for others."""
         for index in [index for index, owner in self._writers.items() if owner is writer]:

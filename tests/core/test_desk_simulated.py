@@ -111,7 +111,7 @@ def test_a_hub_that_ignores_ranges_is_read_as_one_stream_and_one_that_is_wrong_i
 
 
 def test_all_connections_are_used() -> None:
-    most = {}
+    most: dict[int, int] = {}
     for seed in range(20):
         world = make_world(seed, Chances(), give_up_after_s=60.0)
         run_to_the_end(world)

@@ -51,7 +51,8 @@ class DaemonProcess:
     """`python -m distd` on a state directory of its own; a context manager that starts and stops it.
 
     `settings` are `--set` words (`{"hub.connections": 2}`). `wrapper` goes before the command and must end by
-    executing it. `token` is what `token_file` holds; write another with `set_token`.
+    executing it. `token` is what `token_file` holds; write another with `set_token`. Without `wait_ready` it has
+    started when it answers, able to serve or not.
     """
 
     running: ClassVar[list[DaemonProcess]] = []
@@ -64,6 +65,7 @@ class DaemonProcess:
         *,
         token: str = "none",
         wrapper: Sequence[str] = (),
+        wait_ready: bool = True,
     ) -> None:
         self.directory = directory
         self.state_dir = directory / "state"
@@ -72,6 +74,7 @@ class DaemonProcess:
         self.url = ""
         self._endpoint = endpoint
         self._wrapper = wrapper
+        self._wait_ready = wait_ready
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self.state_dir.mkdir(exist_ok=True)
@@ -82,7 +85,7 @@ class DaemonProcess:
             "node.log_level": "debug",
             "hub.endpoint": endpoint,
             "hub.token_file": self.token_file,
-            "hub.give_up_after": "3s",
+            "hub.give_up_after": "5s",
             "cache.min_free_bytes": 0,
             "api.listen": "127.0.0.1:0",
         } | dict(settings or {})
@@ -125,7 +128,8 @@ class DaemonProcess:
             )
         self.running.append(self)
         self.url = until(lambda: self._served_url(seen), "the daemon to serve", READY_S)
-        until(self._is_ready, "the daemon to be ready", READY_S)
+        if self._wait_ready:
+            until(self._is_ready, "the daemon to be ready", READY_S)
         return time.monotonic() - began
 
     def _served_url(self, seen: int) -> str | None:

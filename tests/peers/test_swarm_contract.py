@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from peers.metainfo import Kind
-from peers.settings import EngineOptions
 from peers.swarm import (
     UNFLUSHED_BYTES_MAX,
     Flushed,
@@ -31,8 +28,6 @@ from peers.swarm import (
 from tests.peers.worlds import (
     BLOB,
     MIB,
-    MemoryWorld,
-    RealWorld,
     World,
     all_of,
     corrupted,
@@ -48,15 +43,6 @@ CONTENT = random_content(PIECES * MIB - 12_345)
 EMPTY = bytes(len(CONTENT))
 EVERY = set(range(PIECES))
 NONE, ALL = none_of(CONTENT), all_of(CONTENT)
-
-
-@pytest.fixture(params=["libtorrent", "memory"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    made: World = (
-        RealWorld(tmp_path, EngineOptions("127.0.0.1")) if request.param == "libtorrent" else MemoryWorld()
-    )
-    yield made
-    await made.end()
 
 
 async def test_a_piece_added_at_one_node_arrives_at_the_other_and_can_be_read_by_path(world: World) -> None:

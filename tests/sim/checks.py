@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peers import rendezvous
+from peers import piece_set, rendezvous
 from peers.invariants import require
 from peers.ledger import Claim, Ledger
+from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRequest
+from peers.swarm_choice import Stage
 from tests.sim import truth
 
 if TYPE_CHECKING:
     from tests.sim.node import Node
     from tests.sim.world import World
 
-THOROUGH_EVERY = 500
+THOROUGH_EVERY = 97
 """Events between two thorough checks of a node: these cost as much as a blob has pieces."""
 
 
@@ -32,24 +34,26 @@ class Checks:
         self._events += 1
         if node.machine is not None:
             node.machine.check()
-            held = node.machine.report(now).held
-            stands = node.machine.table.secured if not node.published else node.machine.blob.all_pieces
-            require(
-                not int.from_bytes(held, "little") & ~stands, "only secured pieces are reported", node=node.name
-            )
         if node.lead is not None:
             node.lead.check(now)
             honest = set(node.lead.ledger.blamed()) - self._world.liars
             require(not honest, "nobody honest is blamed", blamed=sorted(honest))
         if self._events % THOROUGH_EVERY == 0:
-            self.thorough()
+            self.thorough(node)
 
-    def thorough(self) -> None:
-        for node in self._world.nodes.values():
-            if node.machine is not None:
-                node.machine.check_thoroughly()
-            if node.membership is not None:
-                node.membership.check()
+    def thorough(self, node: Node) -> None:
+        if node.machine is not None:
+            node.machine.check_thoroughly()
+            self._reported(node, node.machine)
+        if node.lead is not None:
+            node.lead.ledger.check()
+        if node.membership is not None:
+            node.membership.check()
+
+    def _reported(self, node: Node, machine: BlobMember) -> None:
+        held = piece_set.from_bytes(machine.report(self._world.now).held, machine.blob.pieces)
+        stands = machine.blob.all_pieces if machine.stage is Stage.PUBLISHED else machine.table.secured
+        require(not held & ~stands, "only secured pieces are reported", node=node.name)
 
     def answered(self, lead: Node, member: str, answer: LeadAnswer, request: LeadRequest) -> None:
         """A lead granted: it must lead for this member, have kept its claims, and lease each piece once."""

@@ -1,0 +1,452 @@
+"""One blob on this node as a member of its swarm: does what `peers.member.BlobMember` decides.
+
+Events go in through `feed`; actions are carried out in the order given by one task, the long ones as
+tasks of their own whose ends are events again. The incoming file and its journal stay the truth: what
+the swarm says it has is read back before it is noted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import xxhash
+
+from distd.core.rates import Meter
+from distd.errors import DistdError, NoSpace, StorageFailed
+from distd.hub.fetcher import Fetcher, RemoteFile
+from distd.sharing.ledgers import LedgerStore
+from distd.sharing.spans import HubSpans, digests_of
+from distd.store.blobs import BlobStore
+from distd.store.hashing import PrefixHasher, hash_open_file
+from distd.store.incoming import IncomingBlob
+from peers import member_actions as act
+from peers import member_events as event
+from peers import piece_set
+from peers.blob import Blob
+from peers.ledger import Claim, Digests
+from peers.member import BlobMember
+from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
+from peers.metainfo import Kind, hot_metainfo, sealed_metainfo
+from peers.swarm import Endpoint, JournalMismatch, Swarm, SwarmError
+from peers.swarm_choice import Stage
+
+log = logging.getLogger(__name__)
+
+READ_BLOCK_BYTES = 2**20
+"""Read at once when a piece is digested without a swarm."""
+
+
+class Neighbours(Protocol):
+    """What a driver needs of the cluster."""
+
+    @property
+    def me(self) -> str: ...
+
+    def live(self) -> frozenset[str]: ...
+
+    def swarm_endpoint(self, member: str, kind: Kind) -> Endpoint | None:
+        """Where a member's session listens; None when it is not known."""
+
+    async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
+        """The lead's word, or None when it cannot be reached in time."""
+
+    async def wake(self, member: str, blob: Blob) -> None:
+        """Tells a holder that its copy is wanted; a failure is of no consequence."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What all drivers of a node share."""
+
+    blobs: BlobStore
+    ledgers: LedgerStore
+    fetcher: Fetcher
+    swarm: Swarm
+    neighbours: Neighbours
+    secret: bytes
+    may_fetch: bool
+    hub_meter: Meter
+    peers_meter: Meter
+
+
+@dataclass
+class Outcome:
+    """How it ended for those who wait: `error` None when the blob is verified."""
+
+    by_source: dict[str, int]
+    error: DistdError | None = None
+
+
+class BlobDriver:
+    """Open it with `open`; `changed` is called at each turn that somebody waiting may care about."""
+
+    def __init__(
+        self,
+        blob: Blob,
+        remote: RemoteFile | None,
+        means: Means,
+        *,
+        changed: Callable[[BlobDriver], None],
+        tell: Callable[[str, str], None],
+    ) -> None:
+        self.blob = blob
+        self.outcome: Outcome | None = None
+        self.arrived = False
+        self.idle_since = time.monotonic()
+        self._remote = remote
+        self._means = means
+        self._changed = changed
+        self._tell = tell
+        self._incoming: IncomingBlob | None = None
+        self._hasher: PrefixHasher | None = None
+        self._hashed_once = False
+        self._spans: HubSpans | None = None
+        self._from_hub: set[int] = set()
+        self._machine: BlobMember | None = None
+        self._actions: asyncio.Queue[act.MemberAction] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._kind: Kind | None = None
+        self.meters: list[Meter] = []
+
+    @property
+    def stage(self) -> Stage:
+        return self._machine.stage if self._machine else Stage.STARTING
+
+    @property
+    def last_term(self) -> int:
+        return self._machine.asking.last_term if self._machine else 0
+
+    @property
+    def swarm_kind(self) -> Kind | None:
+        """Which swarm is open."""
+        return self._kind
+
+    def progress(self) -> dict[str, int] | None:
+        return self._incoming.bytes_by_source() if self._incoming else None
+
+    def report(self) -> Report | None:
+        return self._machine.report(time.monotonic()) if self._machine else None
+
+    async def open(self) -> None:
+        """Begins to fill, or to serve when the store has the blob. Raises NoSpace or StorageFailed."""
+        blob, means = self.blob, self._means
+        claims = await asyncio.to_thread(means.ledgers.load, blob.name, blob.pieces)
+        journal: dict[int, Claim] = {}
+        published = means.blobs.has(blob.name, blob.size_bytes)
+        if not published:
+            self._incoming = await means.blobs.incoming(blob.name, blob.size_bytes, blob.piece_len_bytes)
+            self._hasher = PrefixHasher(self._incoming, on_bad=self._lost)
+            journal = await self._journalled(self._incoming, claims)
+        if self._remote is not None:
+            self._spans = HubSpans(
+                blob,
+                self._remote,
+                means.fetcher,
+                means.blobs.workers.disk,
+                feed=self.feed,
+                received=self._count_hub,
+            )
+        self._machine = BlobMember(
+            blob,
+            means.neighbours.me,
+            means.neighbours.live(),
+            time.monotonic(),
+            journal=journal,
+            claims=claims,
+            published=published,
+            may_fetch=means.may_fetch and self._remote is not None,
+        )
+        self._spawn(self._do_in_order())
+        self.feed(event.Ticked())
+
+    def feed(self, happened: event.MemberEvent) -> None:
+        """Something happened; what follows is done in order."""
+        if self._machine is None:
+            return
+        now = time.monotonic()
+        before = self._machine.stage
+        for action in self._machine.handle(happened, now):
+            self._actions.put_nowait(action)
+        if self._machine.stage is not before:
+            self._changed(self)
+        if self._timer:
+            self._timer.cancel()
+        deadline = self._machine.deadline(now)
+        if deadline != float("inf"):
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.001, deadline - now), self.feed, event.Ticked())
+
+    async def close(self) -> None:
+        """Leaves swarm and Hub; what is journalled stays."""
+        if self._timer:
+            self._timer.cancel()
+        self._machine = None
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._spans:
+            await self._spans.close()
+        await self._leave()
+        if self._hasher:
+            await self._hasher.close()
+        if self._incoming:
+            await self._incoming.close()
+
+    # Beginning.
+
+    async def _journalled(self, incoming: IncomingBlob, claims: tuple[Claim, ...]) -> dict[int, Claim]:
+        """The claim behind each journalled piece.
+
+        Pieces that this node fetched while it was alone have none: their digests are computed from the
+        disk. Pieces of peers without one (a crash between two writes) are forgotten.
+        """
+        by_digest = {(claim.piece, claim.digests.xxh3): claim for claim in claims}
+        journal: dict[int, Claim] = {}
+        for piece in sorted(incoming.have):
+            xxh3 = incoming.digest(piece)
+            claim = by_digest.get((piece, xxh3))
+            if claim is None:
+                digests = await asyncio.to_thread(self._digest_on_disk, incoming.fd, piece)
+                if digests.xxh3 != xxh3:
+                    incoming.forget((piece,))
+                    continue
+                claim = Claim(piece, self._means.neighbours.me, 1, digests)
+            journal[piece] = claim
+        return journal
+
+    def _digest_on_disk(self, fd: int, piece: int) -> Digests:
+        start = piece * self.blob.piece_len_bytes
+        return digests_of(os.pread(fd, self.blob.piece_bytes(piece), start))
+
+    def _lost(self, index: int) -> None:
+        """A journalled piece rotted: the machine starts anew without it."""
+        self._tell("piece_lost", f"piece {index} did not survive the last stop; it is fetched again")
+
+    # Doing.
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except NoSpace as error:
+            self.feed(event.DiskFailed(no_space=True, detail=str(error)))
+        except (DistdError, SwarmError, OSError) as error:
+            self.feed(event.DiskFailed(no_space=False, detail=str(error)))
+        except Exception as error:
+            log.exception("blob %s failed", self.blob.name)
+            self.feed(event.DiskFailed(no_space=False, detail=f"{type(error).__name__}: {error}"))
+
+    async def _do_in_order(self) -> None:
+        while True:
+            action = await self._actions.get()
+            try:
+                await self._do(action)
+            except NoSpace as error:
+                self.feed(event.DiskFailed(no_space=True, detail=str(error)))
+            except (DistdError, SwarmError, OSError) as error:
+                self.feed(event.DiskFailed(no_space=False, detail=str(error)))
+
+    async def _do(self, action: act.MemberAction) -> None:
+        match action:
+            case act.AskLead(lead, request):
+                if self._asking:
+                    self._asking.cancel()
+                self._asking = self._spawn(self._ask(lead, request))
+            case act.FetchSpan(fetch, span):
+                if self._spans:
+                    self._spans.start(fetch, span)
+            case act.StopFetch(fetch):
+                if self._spans:
+                    self._spans.stop(fetch)
+            case act.AddPieceToSwarm(piece) | act.WritePiece(piece):
+                await self._place(piece, announce=isinstance(action, act.AddPieceToSwarm))
+            case act.DigestPiece(piece, generation):
+                self._spawn(self._digest(piece, generation))
+            case act.JournalPiece(piece, claim):
+                self._note(piece, claim)
+            case act.UnjournalPiece(piece):
+                if self._incoming:
+                    self._incoming.forget((piece,))
+            case act.RejectPiece(piece, from_hub):
+                source = "the Hub" if from_hub else "the swarm"
+                self._tell("piece_rejected", f"piece {piece} from {source} does not match the ledger")
+            case act.SealBlob():
+                self._spawn(self._seal())
+            case act.PublishBlob():
+                await self._publish()
+            case act.RecomputeLedger():
+                self._spawn(self._recompute())
+            case act.FailBlob():
+                self._fail(action)
+            case _:
+                await self._do_in_swarm(action)
+
+    async def _do_in_swarm(self, action: act.MemberAction) -> None:
+        match action:
+            case act.OpenHot(have):
+                metainfo = hot_metainfo(self._means.secret, self.blob.name, self.blob.size_bytes)
+                await self._join(Kind.HOT, metainfo, have)
+            case act.OpenSealed(have):
+                assert self._machine is not None
+                hashes = self._machine.ledger.piece_hashes()
+                metainfo = sealed_metainfo(self._means.secret, self.blob.name, self.blob.size_bytes, hashes)
+                await self._join(Kind.SEALED, metainfo, have)
+            case act.LeaveHot() | act.LeaveSealed():
+                await self._leave()
+            case act.SetLeased(pieces):
+                if self._kind:
+                    leased = list(piece_set.each(pieces))
+                    others = [p for p in range(self.blob.pieces) if not pieces >> p & 1]
+                    self._means.swarm.want(self.blob.name, self._kind, others, True)
+                    self._means.swarm.want(self.blob.name, self._kind, leased, False)
+            case act.ConnectSwarm(members):
+                if self._kind:
+                    ends = [
+                        end
+                        for name in members
+                        if name != self._means.neighbours.me
+                        and (end := self._means.neighbours.swarm_endpoint(name, self._kind))
+                    ]
+                    self._means.swarm.connect(self.blob.name, self._kind, ends)
+            case act.WakeHolders(members):
+                for name in members:
+                    self._spawn(self._means.neighbours.wake(name, self.blob))
+            case act.LimitHubRate():
+                pass  # limits.hub_down_cluster is refused by the configuration of this version
+
+    # Pieces.
+
+    def _count_hub(self, size_bytes: int) -> None:
+        now = time.monotonic()
+        self._means.hub_meter.add(size_bytes, now)
+        for meter in self.meters:
+            meter.add(size_bytes, now)
+
+    async def _place(self, piece: int, *, announce: bool) -> None:
+        assert self._spans is not None
+        data = self._spans.take(piece)
+        self._from_hub.add(piece)
+        if announce and self._kind:
+            await self._means.swarm.add_piece(self.blob.name, self._kind, piece, data)  # PieceAdded follows
+        elif self._incoming:
+            fd, start = self._incoming.fd, piece * self.blob.piece_len_bytes
+            await self._means.blobs.workers.run(os.pwrite, fd, data, start)
+            self.feed(event.PieceHeld(piece))
+        await self._spans.placed(piece)
+
+    async def _digest(self, piece: int, generation: int) -> None:
+        try:
+            if self._kind:
+                (xxh3,) = await self._means.swarm.read_back(
+                    self.blob.name, self._kind, piece, [xxhash.xxh3_128]
+                )
+            else:
+                assert self._incoming is not None
+                digests = await asyncio.to_thread(self._digest_on_disk, self._incoming.fd, piece)
+                xxh3 = digests.xxh3
+        except (OSError, SwarmError):
+            self.feed(event.PieceUnreadable(piece, generation))
+        else:
+            self.feed(event.PieceDigested(piece, generation, xxh3))
+
+    def _note(self, piece: int, claim: Claim) -> None:
+        if self._incoming is None:
+            return
+        self._means.ledgers.append(self.blob.name, claim)
+        source = "hub" if piece in self._from_hub else "peers"
+        self._incoming.note(piece, source, claim.digests.xxh3)
+        if source == "peers":
+            now, size = time.monotonic(), self.blob.piece_bytes(piece)
+            self._means.peers_meter.add(size, now)
+            for meter in self.meters:
+                meter.add(size, now)
+        if self._incoming.complete and not self.arrived:
+            self.arrived = True
+            self._changed(self)
+
+    # The swarm.
+
+    async def _join(self, kind: Kind, metainfo: Any, have: int) -> None:
+        self._kind = kind
+        path = self._incoming.path if self._incoming else self._means.blobs.path(self.blob.name)
+        bitmap = [bool(have >> piece & 1) for piece in range(self.blob.pieces)]
+        self.idle_since = time.monotonic()
+        try:
+            await self._means.swarm.open(metainfo, str(path), bitmap)
+        except JournalMismatch as error:
+            raise StorageFailed(str(path), str(error)) from error
+
+    async def _leave(self) -> None:
+        if self._kind is not None:
+            kind, self._kind = self._kind, None
+            await self._means.swarm.close(self.blob.name, kind)
+
+    # The end.
+
+    async def _seal(self) -> None:
+        incoming, hasher = self._incoming, self._hasher
+        assert incoming is not None
+        assert hasher is not None
+        if incoming.complete:
+            if self._hashed_once:
+                hasher.restart()
+            self._hashed_once = True
+            actual = await hasher.finish()
+        else:  # a dispute is decided by hashing with the bytes at hand
+            actual = await self._means.blobs.workers.run_long(
+                hash_open_file, incoming.fd, self.blob.name
+            )
+        self.feed(event.SealFinished(actual == self.blob.name, actual))
+
+    async def _publish(self) -> None:
+        incoming, hasher = self._incoming, self._hasher
+        assert incoming is not None
+        assert hasher is not None
+        assert self._machine is not None
+        by_source = incoming.bytes_by_source()
+        await hasher.close()
+        await self._means.blobs.accept(incoming, self.blob.name)
+        self._incoming = self._hasher = None
+        claims = self._machine.ledger.all_claims()
+        await asyncio.to_thread(self._means.ledgers.replace, self.blob.name, claims)
+        self.outcome = Outcome(by_source)
+        self.feed(event.BlobPublished())
+
+    async def _recompute(self) -> None:
+        def recompute() -> tuple[Digests, ...]:
+            fd = os.open(self._means.blobs.path(self.blob.name), os.O_RDONLY)
+            try:
+                return tuple(self._digest_on_disk(fd, piece) for piece in range(self.blob.pieces))
+            finally:
+                os.close(fd)
+
+        self.feed(event.LedgerRecomputed(await asyncio.to_thread(recompute)))
+
+    async def _ask(self, lead: str, request: LeadRequest) -> None:
+        word = await self._means.neighbours.ask_lead(lead, self.blob, request)
+        if isinstance(word, LeadAnswer):
+            self.feed(event.LeadAnswered(word))
+        elif isinstance(word, LeadRefusal):
+            self.feed(event.LeadRefused(word))
+        else:
+            self.feed(event.LeadUnreachable(request.sequence))
+
+    def _fail(self, failure: act.FailBlob) -> None:
+        from distd.sharing.failures import error_of
+
+        path = self._remote.file.path if self._remote else self.blob.name
+        self.outcome = Outcome({}, error_of(failure, path, self._means.fetcher.endpoint))
+        self._changed(self)
