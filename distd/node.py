@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from distd.errors import DistdError
 from distd.hub.resolver import Resolver
 from distd.store.blobs import BlobStore
 from distd.units import format_size
+
+log = logging.getLogger(__name__)
 
 USAGE_INTERVAL_S = 10.0
 """How often the store's size is counted; it is a directory walk, so not at every question."""
@@ -45,7 +48,10 @@ class NodeService:
     async def watch(self) -> None:
         """Keeps the store's size current, for ever."""
         while True:
-            self._usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
+            try:
+                self._usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
+            except OSError as error:
+                log.warning("the size of the store is unknown: %s", error)
             await asyncio.sleep(USAGE_INTERVAL_S)
 
     def status(self) -> StatusView:

@@ -120,7 +120,8 @@ class Fetches:
                 fetch.key = lease.key
                 return True
         for key, span in self.closed.items():
-            if key not in stated and span.stop == lease.span.stop and span.start <= lease.span.start:
+            of_another_lead = (key.lead, key.term) != (lease.key.lead, lease.key.term)
+            if of_another_lead and span.stop == lease.span.stop and span.start <= lease.span.start:
                 self.closed[lease.key] = lease.span
                 return True
         return False

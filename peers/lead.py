@@ -137,9 +137,7 @@ class Lead:
     def _asked(self, request: LeadRequest, now: float) -> list[LeadAction]:
         member = request.report.member
         if not self._leads_for(request):
-            self._forget(member)
-            refusal = LeadRefusal(request.sequence, self.me, self.follows(request.unreachable))
-            return [Refuse(member, refusal)]
+            return [self._refuse(request)]
         if member != self.me:
             self.idle_since = now
         if request.last_term > self.term and member not in self._awaited:
@@ -154,6 +152,11 @@ class Lead:
             del self._parked[member]
             return [Answer(member, self._answer(request, now))]
         return []
+
+    def _refuse(self, request: LeadRequest) -> LeadAction:
+        member = request.report.member
+        self._forget(member)
+        return Refuse(member, LeadRefusal(request.sequence, self.me, self.follows(request.unreachable)))
 
     def _leads_for(self, request: LeadRequest) -> bool:
         """A member may always lead itself; others only where this host's view says so too."""
@@ -245,7 +248,9 @@ class Lead:
         wave = self._news and now >= self._last_wave + NEWS_GAP_S
         actions: list[LeadAction] = []
         for member, (request, until) in list(self._parked.items()):
-            if now >= until or (wave and self._has_news(request, now)):
+            if not self._leads_for(request):
+                actions.append(self._refuse(request))
+            elif now >= until or (wave and self._has_news(request, now)):
                 del self._parked[member]
                 actions.append(Answer(member, self._answer(request, now)))
         if wave:
@@ -307,7 +312,8 @@ class Lead:
             longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), active)
             span = piece_set.first_run(wanted, longest)
             expected_s = len(span) * self.blob.piece_len_bytes / rate if rate > 0 else 0.0
-            self.leases.grant(member, span, now, expected_s)
+            again = bool(span.pieces & self.standings[member].held)
+            self.leases.grant(member, span, now, expected_s=expected_s, again=again)
             room -= 1
 
     def _may_be_granted(self, member: str, now: float) -> bool:

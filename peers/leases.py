@@ -45,7 +45,10 @@ LAPSE_GRACE_S = 1.0
 
 @dataclass(slots=True)
 class LeaseRecord:
-    """A lease and how far it has come: ``remaining`` begins at the first piece not yet fetched."""
+    """A lease and how far it has come: ``remaining`` begins at the first piece not yet fetched.
+
+    ``again``: its member may hold the pieces already and fetches them to compare; holding them ends nothing then.
+    """
 
     lease: Lease
     remaining: Span
@@ -53,6 +56,7 @@ class LeaseRecord:
     granted_at: float
     overdue_at: float
     deadline: float
+    again: bool
 
 
 def lease_pieces(rate_bytes_per_s: float, piece_len_bytes: int, free_pieces: int, fetchers: int) -> int:
@@ -107,13 +111,14 @@ class LeaseTable:
     def deadline(self) -> float:
         return min((record.deadline for record in self._records.values()), default=float("inf"))
 
-    def grant(self, member: str, span: Span, now: float, expected_s: float = 0.0) -> Lease:
+    def grant(
+        self, member: str, span: Span, now: float, *, expected_s: float = 0.0, again: bool = False
+    ) -> Lease:
         """Lease ``span``, none of whose pieces may be leased already; ``expected_s`` at the member's rate."""
         require(not self.taken & span.pieces, "a piece is leased once", span=span, member=member)
         lease = Lease(LeaseKey(self.lead, self.term, self._next_number), span, member)
-        record = LeaseRecord(
-            lease, span, 0, now, now + OVERDUE_S + OVERDUE_FACTOR * expected_s, now + PROGRESS_EXPECTED_S
-        )
+        overdue_at = now + OVERDUE_S + OVERDUE_FACTOR * expected_s
+        record = LeaseRecord(lease, span, 0, now, overdue_at, now + PROGRESS_EXPECTED_S, again)
         self._records[self._next_number] = record
         self._by_member.setdefault(member, {})[self._next_number] = record
         self._next_number += 1
@@ -142,6 +147,8 @@ class LeaseTable:
         """Pieces that the member holds by now are done; a lease with none left ends."""
         for record in list(self._by_member.get(member, {}).values()):
             left = record.remaining.pieces & ~held
+            if record.again and len(record.remaining):
+                continue
             if not left:
                 self._measure(len(record.lease.span) * self._piece_len_bytes - record.done_bytes, now)
                 self._remove(record)
@@ -211,7 +218,7 @@ class LeaseTable:
         mine = len(self.of(member))
         free = not self.taken & progress.remaining.pieces
         if free and len(progress.remaining) > 0 and mine < LEASES_PER_MEMBER_MAX:
-            lease = self.grant(member, progress.remaining, now)
+            lease = self.grant(member, progress.remaining, now, again=True)
             self._records[lease.key.number].done_bytes = progress.done_bytes
 
     def _end(self, record: LeaseRecord) -> None:

@@ -133,7 +133,8 @@ class BlobMember:
 
     def check(self) -> None:
         """Raise `InvariantViolated` if the machine contradicts itself."""
-        self.table.check(self.ledger)
+        if self.stage in (Stage.STARTING, Stage.FILLING):
+            self.table.check(self.ledger)
         require(
             self.stage not in (Stage.PUBLISHING, Stage.PUBLISHED)
             or self.sealing.sealed

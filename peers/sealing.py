@@ -37,7 +37,7 @@ class Sealing:
     def due(self, table: PieceTable, ledger: Ledger, now: float) -> bool:
         """Whether to hash the copy now."""
         self._watch_disputes(table, now)
-        self.reading_again = self.reading_again and bool(table.undigested())
+        self._watch_reading(table)
         if self.running or self.sealed or self._failed_on == table.fingerprint:
             return False
         return table.all_checked or self._trial_due(table, ledger, now)
@@ -76,6 +76,13 @@ class Sealing:
             if digests is not None:
                 claims.append(Claim(piece, self._me, 1, digests, sealed=True))
         return tuple(claims)
+
+    def _watch_reading(self, table: PieceTable) -> None:
+        """Bytes that read otherwise the second time had rotted: once repaired, the copy deserves another seal."""
+        if self.reading_again and not table.undigested():
+            self.reading_again = False
+            if table.fingerprint != self._failed_on:
+                self._failed_on = self._read_again_on = None
 
     def _watch_disputes(self, table: PieceTable, now: float) -> None:
         if not table.disputed:

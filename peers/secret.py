@@ -42,7 +42,9 @@ class SecretUnusable(Exception):
         self.advice = advice
 
     def __str__(self) -> str:
-        return f"the secret file {self.path} cannot be used (cluster.secret_file): {self.reason}; {self.advice}"
+        return (
+            f"the secret file {self.path} cannot be used (cluster.secret_file): {self.reason}; {self.advice}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,17 @@ def parse(text: str, path: str) -> Secret:
         raise SecretUnusable(path, "it is empty", "write one with `distctl cluster init`")
     if len(lines) > SECRETS_MAX:
         raise SecretUnusable(
-            path, f"it has {len(lines)} lines", "keep the secret in use and at most one other, each on its line"
+            path,
+            f"it has {len(lines)} lines",
+            "keep the secret in use and at most one other, each on its line",
         )
     for number, line in enumerate(lines, start=1):
         weakness = _weakness(line)
         if weakness:
             raise SecretUnusable(
-                path, f"line {number} {weakness}", "make one with `distctl cluster init` or `openssl rand -hex 32`"
+                path,
+                f"line {number} {weakness}",
+                "make one with `distctl cluster init` or `openssl rand -hex 32`",
             )
     return Secret(tuple(line.encode() for line in lines))
 
@@ -120,7 +126,9 @@ def _permission_warnings(path: str, mode: int) -> tuple[str, ...]:
             path, f"others than its owner can read or change it (mode {shown})", f"run `chmod 600 {path}`"
         )
     if mode & stat.S_IRGRP:
-        return (f"the secret file {path} can be read by its group (mode {shown}); `chmod 600 {path}` ends that",)
+        return (
+            f"the secret file {path} can be read by its group (mode {shown}); `chmod 600 {path}` ends that",
+        )
     return ()
 
 

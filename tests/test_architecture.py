@@ -85,8 +85,8 @@ RULES: tuple[Only | Sole | Never, ...] = (
     Sole("rich", ("distd/cli/*",), "only distctl draws on a terminal"),
     Sole(
         "aiohttp",
-        ("distd/api/*", "distd/hub/*", "distd/main.py"),
-        "HTTP is spoken at the borders: to clients and to the Hub",
+        ("distd/api/*", "distd/hub/*", "distd/main.py", "peers/cluster*.py"),
+        "HTTP is spoken at the borders: to clients, to the Hub and between daemons",
     ),
     Sole(
         "xxhash",

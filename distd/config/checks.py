@@ -69,6 +69,10 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
             config.store_dir,
             f"lies on another filesystem than cache.hub_dir ({config.hub_dir}): content is shared by hard links, so both must be on one",
         )
+    if not config.api.listen and not config.api.socket:
+        fault(
+            "api.listen", "", "is empty and so is api.socket: nobody could reach the daemon; set one of them"
+        )
     if config.hub.source == "xet":
         fault("hub.source", "xet", "is not in this version: use auto or bridge")
     return faults

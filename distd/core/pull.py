@@ -129,6 +129,11 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentVanished:
+    """A blob that was held when the pull was planned is gone: removed by hand, or with another model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Resolving, a blob, or publishing failed for good."""
 
@@ -158,6 +163,7 @@ Event = (
     | BlobVerified
     | BlobReturned
     | Published
+    | ContentVanished
     | Failed
     | PauseAsked
     | ResumeAsked
@@ -250,6 +256,11 @@ class PullMachine:
                 return self._advance()
             case BlobVerified(etag, by_source) if state in ("downloading", "verifying"):
                 return self._verified(etag, by_source)
+            case ContentVanished() if state == "publishing":
+                return [
+                    Tell("vanished", "held content is gone; the pull is planned again"),
+                    *self._resolve(now),
+                ]
             case Published(path) if state == "publishing":
                 self._set(state="complete", snapshot_path=path, finished_at=now)
                 return [Save(), Tell("complete", f"published at {path}")]

@@ -6,6 +6,7 @@ directory, a backslash stands for `/`), so that a selection means the same here 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,24 @@ _COPY_DIRECTORIES = frozenset({"original", "metal", "onnx", "openvino", "coreml"
 """Directories in which publishers put the same weights converted or unconverted, when the top of the
 repo has them in a preferred format: `original/` of Llama and gpt-oss, `onnx/` of sentence-transformers.
 Other directories hold parts of the model (a pipeline's `unet/`, a `1_Dense/` layer) and are kept."""
+
+_CONVERTED_NAMES = frozenset(
+    {
+        "model",
+        "pytorch_model",
+        "tf_model",
+        "flax_model",
+        "rust_model",
+        "openvino_model",
+        "adapter_model",
+        "consolidated",
+        "diffusion_pytorch_model",
+        "diffusion_flax_model",
+    }
+)
+"""Names that publishers' tools give to one and the same weights. A file of another format and another
+name (`vae.pt`, `speech_tokenizer.onnx`) may be another part of the model, and is kept."""
+_SHARD = re.compile(r"-\d+-of-\d+$")
 
 _SUFFIXES: dict[str, Format] = {
     ".safetensors": "safetensors",
@@ -136,6 +155,11 @@ def _duplicates(files: Sequence[ManifestFile]) -> dict[str, str]:
         directory: next((format_ for format_ in _PREFERENCE if format_ in present), None)
         for directory, present in formats.items()
     }
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for file in files:
+        directory = file.path.rpartition("/")[0]
+        if best.get(directory) and weight_format(file.path) == best[directory]:
+            names[directory].add(_weight_name(file.path))
     reasons = {}
     for file in files:
         directory, _, name = file.path.rpartition("/")
@@ -144,13 +168,21 @@ def _duplicates(files: Sequence[ManifestFile]) -> dict[str, str]:
             continue
         if directory.partition("/")[0] in _COPY_DIRECTORIES and best.get(""):
             reasons[file.path] = f"a copy of the {best['']} weights"
-        elif best[directory] not in (None, format_):
+        elif best[directory] not in (None, format_) and (
+            format_ == "gguf" or _weight_name(file.path) in _CONVERTED_NAMES | names[directory]
+        ):
             reasons[file.path] = f"a copy of the {best[directory]} weights"
         elif format_ == "safetensors" and name.startswith("consolidated") and directory in has_model_shards:
             reasons[file.path] = (
                 "a copy of the model*.safetensors weights"  # Mistral's own naming beside HF's
             )
     return reasons
+
+
+def _weight_name(path: str) -> str:
+    """File name without shard number, variant and suffix: `model` for `model.fp16-00001-of-00002.safetensors`."""
+    name = path.rpartition("/")[2].partition(".")[0]
+    return _SHARD.sub("", name).lower()
 
 
 def _other_formats(manifest: Manifest, files: Sequence[ManifestFile], chosen: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from distd.core.refs import Ref, parse_repo
 from distd.errors import DistdError, HashMismatch, Problem
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.planner import Plan, Planner
-from distd.pulls.transfers import Transfers
+from distd.pulls.supply import BlobSupply
 from distd.state.pulls import PullTable
 from distd.units import format_size
 
@@ -36,9 +36,11 @@ class ActivePull:
         record: core.PullRecord,
         *,
         planner: Planner,
-        transfers: Transfers,
+        transfers: BlobSupply,
         table: PullTable,
         publish: Callable[[ActivePull], Awaitable[str]],
+        is_held: Callable[[ManifestFile], bool],
+        others_need: Callable[[ActivePull, str], bool],
         finished: Callable[[ActivePull], None],
     ) -> None:
         self.request = request
@@ -51,6 +53,8 @@ class ActivePull:
         self._transfers = transfers
         self._table = table
         self._publish = publish
+        self._is_held = is_held
+        self._others_need = others_need
         self._finished = finished
         self._actions: asyncio.Queue[core.Action] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
@@ -137,10 +141,22 @@ class ActivePull:
             case core.WantBlobs(needs):
                 self._want(needs)
             case core.DropBlobs(etags, discard):
+                self._keep_progress(etags)
                 for etag in etags:
-                    self._transfers.drop(etag, self, discard=discard)
+                    self._transfers.drop(etag, self, discard=discard and not self._others_need(self, etag))
             case core.Publish():
                 self._work = asyncio.create_task(self._publish_snapshot())
+
+    def _keep_progress(self, etags: tuple[str, ...]) -> None:
+        """What an ended pull had got of unfinished blobs, for its record: others may go on with them."""
+        if self.record.state not in core.FINISHED:
+            return
+        got = dict(self.record.got)
+        for need in self.record.needs:
+            progress = self._transfers.progress(need.etag) if need.etag in etags else None
+            if progress:
+                got[need.etag] = core.own_share(need, progress)
+        self.machine.record = replace(self.record, got=got)
 
     def _stop_work(self) -> None:
         if self._work:
@@ -192,6 +208,9 @@ class ActivePull:
             self._transfers.want(remote, order, self, self.meter)
 
     async def _publish_snapshot(self) -> None:
+        if not all(self._is_held(file) for file in self.files or ()):
+            self.post(core.ContentVanished())
+            return
         try:
             path = await self._publish(self)
         except DistdError as error:

@@ -26,7 +26,7 @@ from distd.core.selection import select
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound
 from distd.pulls.active import ActivePull
 from distd.pulls.planner import Plan, Planner
-from distd.pulls.transfers import Transfers
+from distd.pulls.supply import BlobSupply
 from distd.pulls.views import pull_view, rfc3339
 from distd.state.pulls import PullTable
 from distd.store.blobs import BlobStore
@@ -58,7 +58,7 @@ class PullService:
         node_name: str,
         zone: str,
         planner: Planner,
-        transfers: Transfers,
+        transfers: BlobSupply,
         blobs: BlobStore,
         manifests: ManifestStore,
         table: PullTable,
@@ -190,9 +190,20 @@ class PullService:
             transfers=self._transfers,
             table=self._table,
             publish=self._publish,
+            is_held=lambda file: self._blobs.has(file.etag, file.size_bytes),
+            others_need=self._others_need,
             finished=self._finished,
         )
         return pull
+
+    def _others_need(self, pull: ActivePull, etag: str) -> bool:
+        """Whether another unfinished pull, a paused one too, counts on what is stored of the blob."""
+        return any(
+            need.etag == etag
+            for other in self._active.values()
+            if other is not pull
+            for need in other.machine.missing
+        )
 
     def _finished(self, pull: ActivePull) -> None:
         del self._active[pull.record.id]
@@ -215,13 +226,18 @@ class PullService:
         return pull_view(
             request,
             record,
-            progress=self._transfers.progress,
+            progress=self._progress if record.state not in core.FINISHED else lambda _: None,
             files=self._files(request, record, pull) if with_files else None,
             meter=pull.meter if pull else self._idle_meter,
             now=time.monotonic(),
             stalled_reason=pull.stalled_reason() if pull else None,
             node_name=self._node_name,
         )
+
+    def _progress(self, etag: str) -> dict[str, int] | None:
+        """Live while it is fetched, from the journal while the pull is paused or being planned again."""
+        live = self._transfers.progress(etag)
+        return live if live is not None else self._blobs.incoming_bytes(etag)
 
     def _files(
         self, request: PullRequest, record: core.PullRecord, pull: ActivePull | None

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from distd.core import desk_events as desk
 from distd.core.desk import FetchDesk
@@ -22,21 +22,12 @@ from distd.core.faults import FetchFailed
 from distd.core.rates import Meter
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
+from distd.pulls.supply import BlobListener
 from distd.store.blobs import BlobStore
 from distd.store.hashing import PrefixHasher
 from distd.store.incoming import IncomingBlob
 
 log = logging.getLogger(__name__)
-
-
-class BlobListener(Protocol):
-    """Who wants a blob is told what becomes of it. Called on the event loop; must not block."""
-
-    def blob_arrived(self, etag: str) -> None: ...
-    def blob_returned(self, etag: str) -> None: ...
-    def blob_verified(self, etag: str, by_source: dict[str, int]) -> None: ...
-    def blob_failed(self, etag: str, error: DistdError) -> None: ...
-    def tell(self, event: str, text: str) -> None: ...
 
 
 @dataclass
@@ -56,6 +47,8 @@ class _Transfer:
     work: set[asyncio.Task[None]] = field(default_factory=set)
     hashing: bool = False
     arrived: bool = False
+    before: dict[str, int] | None = None
+    """Journalled bytes by source when it was wanted; what there is to show until it is open."""
     accepting: bool = False
     """Verified and on its way among the held blobs: the desk has forgotten it."""
 
@@ -93,7 +86,8 @@ class Transfers:
             )  # another pull brought it meanwhile
             return
         if transfer is None:
-            transfer = self._transfers[file.etag] = _Transfer(file.etag, remote, [])
+            before = self._blobs.incoming_bytes(file.etag)
+            transfer = self._transfers[file.etag] = _Transfer(file.etag, remote, [], before=before)
         transfer.wants.append(_Want(listener, meter))
         if transfer.arrived:
             listener.blob_arrived(file.etag)
@@ -122,9 +116,11 @@ class Transfers:
             self._blobs.discard(etag)
 
     def progress(self, etag: str) -> dict[str, int] | None:
-        """Accepted bytes by source of a blob being fetched; None when it is not open."""
+        """Accepted bytes by source of a blob being fetched; None when it is not known here."""
         transfer = self._transfers.get(etag)
-        return transfer.incoming.bytes_by_source() if transfer and transfer.incoming else None
+        if transfer is None:
+            return None
+        return transfer.incoming.bytes_by_source() if transfer.incoming else transfer.before
 
     def is_open(self, etag: str) -> bool:
         """Whether the incoming file exists at full length, so that its space is taken."""

@@ -406,9 +406,7 @@ class BlobDriver:
             self._hashed_once = True
             actual = await hasher.finish()
         else:  # a dispute is decided by hashing with the bytes at hand
-            actual = await self._means.blobs.workers.run_long(
-                hash_open_file, incoming.fd, self.blob.name
-            )
+            actual = await self._means.blobs.workers.run_long(hash_open_file, incoming.fd, self.blob.name)
         self.feed(event.SealFinished(actual == self.blob.name, actual))
 
     async def _publish(self) -> None:

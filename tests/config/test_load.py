@@ -341,7 +341,7 @@ def test_what_is_shown_loads_again_to_the_same(load: Load) -> None:
     assert load(config_as_toml(config)) == config
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), st.integers(0, 10**18))
 def test_any_text_and_number_survive_being_shown(load: Load, text: str, number: int) -> None:
     config = Config()

@@ -7,7 +7,7 @@ import posixpath
 import pytest
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distd.core.refs import Ref, Repo, is_commit, parse_ref, parse_repo, parse_revision
@@ -83,6 +83,7 @@ def test_names_are_accepted_as_by_huggingface_hub(repo_id: str) -> None:
     assert is_accepted(repo_id) == valid
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.from_regex(r"[\w.-]{1,6}(/[\w.-]{1,6})?", fullmatch=True).filter(is_accepted), unique=True)
 )

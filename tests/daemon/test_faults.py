@@ -300,9 +300,7 @@ def test_silent_connections_are_given_up_and_their_spans_fetched_again(
     assert_same_files(Path(view["snapshot_path"]), repo.directory)
 
 
-def test_slow_answer_is_taken_to_its_end(
-    repos: Repos, daemon: DaemonProcess
-) -> None:
+def test_slow_answer_is_taken_to_its_end(repos: Repos, daemon: DaemonProcess) -> None:
     repo = repos.make(weight_mib=8)
     faulty(repo, "slow", path="model.safetensors", on="body", bytes_per_s=512 * 1024)
 
@@ -317,5 +315,3 @@ def test_signed_urls_are_not_in_the_logs(daemon: DaemonProcess) -> None:
     log = daemon.log()
     assert "model-00001" in log
     assert "Signature" not in log
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_sharded_model_is_published_and_loads_offline_without_a_request(
     assert_same_files(snapshot, repo.directory)
     hub.reset_counters()
     for revision in ("main", repo.commit):
-        wanted = {"repo_id": repo.id, "revision": revision}
+        wanted: dict[str, Any] = {"repo_id": repo.id, "revision": revision}
         assert call("snapshot_download", daemon.hub_dir, hub.url, **wanted) == str(snapshot)
         for filename in ("config.json", "a b/ünï côde/100%+#?.txt", "empty/.gitkeep"):
             path = call("hf_hub_download", daemon.hub_dir, hub.url, filename=filename, **wanted)
@@ -54,7 +55,7 @@ def test_client_finds_nothing_to_download_or_to_complain_about(
 
     assert online == view["snapshot_path"]
     assert hub.counters()["body_bytes"] == 0
-    where = {"hub_dir": daemon.hub_dir, "endpoint": hub.url}
+    where: dict[str, Any] = {"hub_dir": daemon.hub_dir, "endpoint": hub.url}
     listed = json.loads(hf("cache", "ls", "--json", "--show-warnings", **where))
     assert repo.id in json.dumps(listed)
     strict = ("--fail-on-missing-files", "--fail-on-extra-files")

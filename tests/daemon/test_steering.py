@@ -26,7 +26,7 @@ def slowly(hub: HubProcess) -> Iterator[None]:
 
 
 def half_done(view: View) -> bool:
-    return view["state"] == "downloading" and view["bytes_done"] >= view["bytes_total"] // 2
+    return view["state"] == "downloading" and bool(view["bytes_done"] >= view["bytes_total"] // 2)
 
 
 def incoming_etags(daemon: DaemonProcess) -> set[str]:

@@ -8,7 +8,7 @@ from peers import piece_set, rendezvous
 from peers.invariants import require
 from peers.ledger import Claim, Ledger
 from peers.member import BlobMember
-from peers.messages import LeadAnswer, LeadRequest
+from peers.messages import LeadAnswer, LeadRequest, LeaseKey
 from peers.swarm_choice import Stage
 from tests.sim import truth
 
@@ -26,6 +26,7 @@ class Checks:
     def __init__(self, world: World) -> None:
         self._world = world
         self._granted: dict[tuple[str, int, int], tuple[str, int]] = {}
+        self._leases: set[LeaseKey] = set()
         self._events = 0
         self._claims: dict[str, int] = {}
 
@@ -68,19 +69,24 @@ class Checks:
             leader=leader,
         )
         require(
-            all(claim in lead.lead.ledger or _beaten(lead.lead.ledger, claim) for claim in request.report.claims),
+            all(
+                claim in lead.lead.ledger or _beaten(lead.lead.ledger, claim)
+                for claim in request.report.claims
+            ),
             "claims are united",
             lead=lead.name,
             member=member,
         )
-        require(not answer.leases or answer.ready, "a lead that waits for reports grants nothing")
-        live = {record.lease.key.number for record in lead.lead.leases.records}
+        live = {record.lease.key.number: record for record in lead.lead.leases.records}
         for lease in answer.leases:
+            is_new = lease.key not in self._leases and not live[lease.key.number].again
+            require(answer.ready or not is_new, "a lead that waits for reports grants nothing", lease=lease)
+            self._leases.add(lease.key)
             for piece in range(lease.span.start, lease.span.stop):
                 key = (lease.key.lead, lease.key.term, piece)
                 holder, number = self._granted.get(key, (member, lease.key.number))
                 require(
-                    holder == member or number not in live,
+                    holder == member or number not in live or not live[number].remaining.pieces >> piece & 1,
                     "a lease is held once per term unless it lapsed",
                     piece=piece,
                     holders=(holder, member),
@@ -113,5 +119,6 @@ def _beaten(ledger: Ledger, claim: Claim) -> bool:
     """Of two claims with the same name the smaller is kept."""
     name = (claim.claimant, claim.fetch, claim.sealed)
     return any(
-        kept < claim and (kept.claimant, kept.fetch, kept.sealed) == name for kept in ledger.claims_of(claim.piece)
+        kept < claim and (kept.claimant, kept.fetch, kept.sealed) == name
+        for kept in ledger.claims_of(claim.piece)
     )

@@ -75,7 +75,9 @@ class Node:
         self.up = True
         facts = gossip.MemberFacts(address=self.name, hub_down_cluster=self.world.shape.hub_down_cluster)
         entry = gossip.MemberEntry(self.name, self.started_ms, gossip.MemberState.ALIVE, facts)
-        self.membership = gossip.Membership(entry, self.world.names[:2], self.world.rng, self.world.now, known)
+        self.membership = gossip.Membership(
+            entry, self.world.names[:2], self.world.rng, self.world.now, known
+        )
         self.live = self.membership.live
         self._cluster = led.LiveMembersChanged(self.live, self.world.shape.hub_down_cluster)
         self._hear(gossip.RoundCame())
@@ -182,7 +184,9 @@ class Node:
         elif isinstance(action, act.LimitHubRate):
             self.hub.share_bytes_per_s = action.rate_bytes_per_s
         elif isinstance(action, act.AddPieceToSwarm | act.WritePiece):
-            self._write(action.piece, self.hub.in_memory[action.piece], isinstance(action, act.AddPieceToSwarm))
+            self._write(
+                action.piece, self.hub.in_memory[action.piece], isinstance(action, act.AddPieceToSwarm)
+            )
         elif isinstance(action, act.DigestPiece):
             size = self.world.blob.piece_bytes(action.piece)
             self.later(size / READ_BACK_BYTES_PER_S, lambda: self._digest(action.piece, action.generation))
@@ -228,7 +232,11 @@ class Node:
                 self.disk[piece] = truth.GARBAGE
                 self.disk_failed()
                 return
-            if announce and self.world.swarms.has(self) and not self.world.swarms.accepts(self, piece, variant):
+            if (
+                announce
+                and self.world.swarms.has(self)
+                and not self.world.swarms.accepts(self, piece, variant)
+            ):
                 return
             self.disk[piece] = variant
             if announce:

@@ -129,7 +129,9 @@ class Scenario:
             allowed.add(BlobFailure.HASH_MISMATCH)
         if all(other.hub.denied or not other.may_fetch for other in self._world.nodes.values() if other.up):
             allowed |= {BlobFailure.ACCESS_DENIED, BlobFailure.NO_FETCHER}
-        require(node.failure.failure in allowed, "nobody fails without a cause", node=name, failure=node.failure)
+        require(
+            node.failure.failure in allowed, "nobody fails without a cause", node=name, failure=node.failure
+        )
 
     def _plan(self) -> None:
         rng, world = self._rng, self._world
@@ -145,13 +147,19 @@ class Scenario:
         for _ in range(rng.randrange(1, 5)):
             kind = rng.choice(FAULT_KINDS)
             name = rng.choice(world.names)
-            self._at(rng.uniform(0.0, 12.0), f"{kind} {name}", self._fault(kind, name))
+            starts_at = rng.uniform(0.0, 1.2 * self._expected_s())
+            self._at(starts_at, f"{kind} {name}", self._fault(kind, name, starts_at))
 
-    def _fault(self, kind: str, name: str) -> Callable[[], None]:
+    def _expected_s(self) -> float:
+        shape = self._world.shape
+        rate = min(shape.hub_link_bytes_per_s, shape.members * shape.hub_bytes_per_s)
+        return self._world.blob.size_bytes / min(rate, shape.hub_down_cluster or rate)
+
+    def _fault(self, kind: str, name: str, starts_at: float) -> Callable[[], None]:
         """Plan the end of a fault too, where it has one; return what starts it."""
         rng, world = self._rng, self._world
         node = world.nodes[name]
-        ends_at = rng.uniform(13.0, 25.0)
+        ends_at = starts_at + rng.uniform(0.5, 15.0)
         others = [other for other in world.names if other != name]
         some = rng.sample(world.names, rng.randrange(1, len(world.names) + 1))
         rest = [other for other in world.names if other not in some]

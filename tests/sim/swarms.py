@@ -86,7 +86,9 @@ class Swarms:
             wanted &= ~(1 << piece)
         if not wanted:
             return False
-        others = [other for other in self._peers.values() if other is not peer and other.torrent == peer.torrent]
+        others = [
+            other for other in self._peers.values() if other is not peer and other.torrent == peer.torrent
+        ]
         looked_at = world.rng.sample(others, min(SOURCES_LOOKED_AT, len(others)))
         usable = [o for o in looked_at if o.have & wanted and world.linked(node.name, o.node.name)]
         if not usable:

@@ -75,11 +75,10 @@ class World:
     def start(self, wanting: list[str] | None = None) -> None:
         """Start all daemons with a settled membership; ``wanting`` pull the blob (all, unless told)."""
         facts = [
-            gossip.MemberFacts(address=name, hub_down_cluster=self.shape.hub_down_cluster) for name in self.names
+            gossip.MemberFacts(address=name, hub_down_cluster=self.shape.hub_down_cluster)
+            for name in self.names
         ]
-        known = tuple(
-            gossip.MemberEntry(fact.address, 1, gossip.MemberState.ALIVE, fact) for fact in facts
-        )
+        known = tuple(gossip.MemberEntry(fact.address, 1, gossip.MemberState.ALIVE, fact) for fact in facts)
         for name in self.names:
             self.nodes[name].start(known, wants=wanting is None or name in wanting)
 

@@ -1,0 +1,264 @@
+"""The listening side of the cluster transport: proves requests, bounds them, and hands them to registered handlers.
+
+A request whose proof does not hold gets a bare 401 before any byte of its body is read. Every other answer is proven.
+Handlers raise `CallRefused` to say no; anything else they raise is logged here and told as ``internal``. A handler is
+cancelled when its caller goes away. Sizes are bytes, times seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import hdrs, web
+
+from peers import auth, wire
+from peers.auth import ANSWER_HEADER, HEADER, Keys, Verifier
+from peers.cluster_errors import CallRefused, ListenRefused
+from peers.frames import FrameChain, cut
+from peers.secret import Secret
+
+CallHandler: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
+"""Takes the sender's name and the body, and returns the answer's body."""
+
+StreamHandler: TypeAlias = Callable[[str, Mapping[str, str]], AsyncGenerator[bytes, None]]
+"""Takes the sender's name and the query, and yields the stream's bytes in parts of any size."""
+
+CALL_PATH = "/c1/"
+STREAM_PATH = "/s1/"
+
+IDLE_S = 30.0
+"""A connection may be silent, or dribble a request's head, this long; longer than clients keep idle ones."""
+
+BODY_S = 20.0
+"""A body of the largest size at 2 Mbit/s; slower senders are cut."""
+
+FRAME_S = 30.0
+"""A receiver that takes no frame for this long is cut, so that it holds no memory here."""
+
+CONNECTIONS_MAX = 4096
+"""One long poll per member of the largest table; each idle connection costs a few KB."""
+
+_STATUS = {"not_found": 404, "too_large": 413, "wrong_recipient": 421, "busy": 503, "internal": 500}
+_REFUSED_STATUS = 409
+_SERVER_NAME = "distd"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One start of one member. Empty name and start id: not known yet."""
+
+    name: str
+    start_id: bytes
+    wire_version: int
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's, without explanations for those who do not speak HTTP."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if exc is not None and status >= 500:
+            log.error("a cluster request failed", exc_info=exc)
+        return _bare(status)
+
+
+class _Listener(web.Server):
+    """aiohttp's, with a bound on connections."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=self._loop,
+            keepalive_timeout=IDLE_S,
+            lingering_time=0,  # an unread body is dropped with its connection, not read to its end
+            auto_decompress=False,  # nobody compresses here, and a small body must not become a large one
+            access_log=None,
+        )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+
+
+class ClusterServer:
+    """Serves ``calls`` and ``streams``, to which handlers may be added at any time. ``wall`` is the time of day."""
+
+    def __init__(self, me: Identity, secret: Secret, wall: Callable[[], float]) -> None:
+        self.calls: dict[str, CallHandler] = {}
+        self.streams: dict[str, StreamHandler] = {}
+        self._me = me
+        self._wall = wall
+        self._verifier = Verifier(secret, me.name, me.start_id, wire.versions_spoken(me.wire_version))
+        self._listener: _Listener | None = None
+        self._socket: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[object]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the port (one of the system's choice for 0). Raises ListenRefused."""
+        self._listener = _Listener(self._handle, handler_cancellation=True)
+        try:
+            self._socket = await asyncio.get_running_loop().create_server(self._listener, host, port)
+        except OSError as error:
+            raise ListenRefused(f"{host}:{port}", error.strerror or str(error)) from error
+        chosen: int = self._socket.sockets[0].getsockname()[1]
+        return chosen
+
+    async def stop(self) -> None:
+        """Stop listening and end what is under way. Idempotent."""
+        if self._socket is None or self._listener is None:
+            return
+        self._socket.close()
+        for task in self._serving:
+            task.cancel()
+        await self._listener.shutdown(1.0)
+        await self._socket.wait_closed()
+        self._socket = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            return await self._answer(request)
+        finally:
+            self._serving.discard(task)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers = request.headers.getall(HEADER, [])
+        header = headers[0] if len(headers) == 1 else ""
+        method, path = request.method, request.raw_path
+        try:
+            verified = self._verifier.verify(header, method, path, self._wall())
+        except auth.NotAuthenticated as error:
+            log.debug("refused a request from %s: %s", request.remote, error)
+            return _bare(401)
+        except auth.ProvenRefusal as error:
+            keys = self._verifier.keys_of(error.proof, method, path)
+            return self._refuse(keys, error.proof.nonce, _refusal_of(error))
+        proof, keys = verified.proof, verified.keys
+        try:
+            if proof.sender == self._me.name:
+                raise CallRefused("name_taken", f"two daemons are called {proof.sender}")
+            body = await _read_body(request)
+            if hashlib.sha256(body).digest() != proof.body_sha256:
+                return _bare(401)
+            if method == hdrs.METH_POST and path.startswith(CALL_PATH):
+                return self._proven(keys, proof.nonce, 200, await self._call(path, proof.sender, body))
+            if method == hdrs.METH_GET and path.startswith(STREAM_PATH):
+                return await self._stream(request, keys, proof)
+            raise CallRefused("not_found", f"{method} {path[: wire.TEXT_CHARS_MAX // 2]}")
+        except CallRefused as refused:
+            return self._refuse(keys, proof.nonce, refused)
+        except Exception:
+            log.exception("the call %s %s of %s failed", method, path, proof.sender)
+            return self._refuse(keys, proof.nonce, CallRefused("internal", retryable=True))
+
+    async def _call(self, path: str, sender: str, body: bytes) -> bytes:
+        handler = self.calls.get(path.removeprefix(CALL_PATH))
+        if handler is None:
+            raise CallRefused("not_found", "no such call")
+        answer = await handler(sender, body)
+        if len(answer) > wire.MESSAGE_BYTES_MAX:
+            raise CallRefused("too_large", f"the answer has {len(answer)} bytes")
+        return answer
+
+    async def _stream(self, request: web.BaseRequest, keys: Keys, proof: auth.Proof) -> web.StreamResponse:
+        """The first part is awaited before the status is sent, so that a handler can still refuse."""
+        parts = urlsplit(request.raw_path)
+        handler = self.streams.get(parts.path.removeprefix(STREAM_PATH))
+        if handler is None:
+            raise CallRefused("not_found", "no such stream")
+        chain = FrameChain(keys, proof.nonce)
+        async with aclosing(handler(proof.sender, dict(parse_qsl(parts.query)))) as source:
+            part = await anext(source, None)
+            response = web.StreamResponse(headers=_plain_headers())
+            await response.prepare(request)
+            try:
+                while part is not None:
+                    for frame in cut(part):
+                        await _send(response, chain.head(frame), frame)
+                    part = await anext(source, None)
+                await _send(response, chain.head(b""), b"")
+            except Exception as error:
+                # The status is sent: the missing end of the stream tells the receiver.
+                log.warning("the stream %s to %s was cut: %r", parts.path, proof.sender, error)
+                if request.transport is not None:
+                    request.transport.abort()
+        return response
+
+    def _proven(self, keys: Keys, nonce: bytes, status: int, body: bytes) -> web.Response:
+        mac = auth.answer_mac(keys, nonce, status, body)
+        return web.Response(status=status, body=body, headers=_plain_headers() | {ANSWER_HEADER: mac.hex()})
+
+    def _refuse(self, keys: Keys, nonce: bytes, refused: CallRefused) -> web.Response:
+        refusal = wire.Refusal(
+            code=refused.code[: wire.TEXT_CHARS_MAX],
+            member=self._me.name,
+            start_id=self._me.start_id,
+            wire_version=self._me.wire_version,
+            clock_s=self._wall(),
+            detail=refused.detail[: wire.TEXT_CHARS_MAX],
+            retryable=refused.retryable,
+        )
+        body = wire.encode_refusal(refusal)
+        return self._proven(keys, nonce, _STATUS.get(refused.code, _REFUSED_STATUS), body)
+
+
+async def _read_body(request: web.BaseRequest) -> bytes:
+    """At most `MESSAGE_BYTES_MAX` and for at most `BODY_S`; beyond, the connection is not worth keeping."""
+    too_large = CallRefused("too_large", f"more than {wire.MESSAGE_BYTES_MAX} bytes")
+    if (request.content_length or 0) > wire.MESSAGE_BYTES_MAX:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            while part := await request.content.readany():
+                body += part
+                if len(body) > wire.MESSAGE_BYTES_MAX:
+                    raise too_large
+    except TimeoutError as error:
+        raise CallRefused("busy", f"the body took more than {BODY_S:.0f} s", retryable=True) from error
+    return bytes(body)
+
+
+async def _send(response: web.StreamResponse, head: bytes, frame: bytes | memoryview) -> None:
+    async with asyncio.timeout(FRAME_S):
+        await response.write(head)
+        if frame:
+            await response.write(frame)
+
+
+def _refusal_of(error: auth.ProvenRefusal) -> CallRefused:
+    if isinstance(error, auth.ClockSkew):
+        return CallRefused("clock_skew", str(error), retryable=True)
+    if isinstance(error, auth.WrongRecipient):
+        return CallRefused("wrong_recipient", retryable=True)
+    if isinstance(error, auth.WrongVersion):
+        return CallRefused("wire_version", str(error))
+    return CallRefused("busy", str(error), retryable=True)
+
+
+def _plain_headers() -> dict[str, str]:
+    return {hdrs.SERVER: _SERVER_NAME, hdrs.CONTENT_TYPE: "application/octet-stream"}
+
+
+def _bare(status: int) -> web.Response:
+    """A status and nothing else; whoever gets it is not worth a connection."""
+    response = web.Response(status=status, headers=_plain_headers())
+    response.force_close()
+    return response
