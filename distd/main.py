@@ -22,6 +22,7 @@ from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
+from distd.core.rates import Meter
 from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher
 from distd.hub.resolver import Resolver
@@ -30,7 +31,10 @@ from distd.models import ModelService
 from distd.node import NodeService
 from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
+from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
+from distd.sharing.start import is_member, open_sharing
+from distd.sharing.supply import Supply
 from distd.state.database import Database
 from distd.state.pulls import PullTable
 from distd.state.snapshots import SnapshotTable
@@ -128,6 +132,18 @@ async def _open(config: Config, stack: AsyncExitStack) -> None:
         give_up_after_s=config.hub.give_up_after,
     )
     stack.push_async_callback(transfers.close)
+    supply: BlobSupply = transfers
+    peers_meter = Meter()
+    if is_member(config):
+        _, sharing = await open_sharing(
+            config,
+            stack,
+            blobs=blobs,
+            fetcher=fetcher,
+            hub_meter=transfers.hub_meter,
+            peers_meter=peers_meter,
+        )
+        supply = Supply(transfers, sharing)
 
     models = ModelService(
         cache=cache,
@@ -152,7 +168,7 @@ async def _open(config: Config, stack: AsyncExitStack) -> None:
         node_name=config.node.name,
         zone=config.node.zone,
         planner=planner,
-        transfers=transfers,
+        transfers=supply,
         blobs=blobs,
         manifests=manifests,
         table=PullTable(database),

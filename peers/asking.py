@@ -17,9 +17,6 @@ from peers.ledger import Claim, Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 
-WAIT_S = 5.0
-"""How long a request may wait at the lead for news."""
-
 ANSWER_EXPECTED_S = 5.0
 """A shell that loses an answer without saying so must not stall the blob: asked again after ``wait_s`` and this."""
 
@@ -69,10 +66,9 @@ class Asking:
         """The lead has answered the last news; claims may be left to tell."""
         return not self.news and self._outstanding is None
 
-    @property
-    def all_told(self) -> bool:
-        """The lead has confirmed everything this member has to say."""
-        return self.all_heard and not self._unsent
+    def all_told(self, now: float) -> bool:
+        """The lead to follow now has confirmed everything this member has to say."""
+        return self.all_heard and not self._unsent and self._lead[0] == self.following.target(now)
 
     def learned(self, claims: Iterable[Claim]) -> None:
         """Claims from elsewhere than the lead, to be told to it."""
@@ -88,9 +84,12 @@ class Asking:
             return self._not_before if self.news else max(self._not_before, self._idle_until)
         if out.lead != self.following.target(now):
             return now
-        every_s = 1.0 if self.last_answer is None else self.last_answer.report_every_s
-        told_again = out.asked_at + (NEWS_TOLD_AFTER_S if self.news else every_s)
-        return min(told_again, out.asked_at + out.wait_s + ANSWER_EXPECTED_S)
+        return out.asked_at + (NEWS_TOLD_AFTER_S if self.news else out.wait_s + ANSWER_EXPECTED_S)
+
+    @property
+    def _report_every_s(self) -> float:
+        """The lead's wish; a request that waits no longer is always answered before it is repeated."""
+        return 1.0 if self.last_answer is None else self.last_answer.report_every_s
 
     def request(
         self, report: Report, fetches: Fetches, room: int, may_wait: bool, now: float
@@ -98,7 +97,7 @@ class Asking:
         """Whom to ask, and the request; the former one counts as replaced. ``may_wait``: for news, at the lead."""
         self.sequence += 1
         lead = self.following.target(now)
-        wait_s = WAIT_S if may_wait and self._synced else 0.0
+        wait_s = self._report_every_s if may_wait and self._synced else 0.0
         self._outstanding = _Outstanding(lead, now, wait_s, may_wait, report.claims)
         self.news = False
         known_lead, known_term = self._lead

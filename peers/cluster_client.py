@@ -6,11 +6,11 @@ that restarted costs one more round trip. Sizes are bytes, times seconds.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from asyncio import IncompleteReadError
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import urlencode
@@ -21,20 +21,17 @@ from yarl import URL
 
 from peers import auth, wire
 from peers.auth import ANSWER_HEADER, HEADER, NONCE_BYTES, Proof, Signer
-from peers.cluster_errors import (
-    AuthFailed,
-    CallRefused,
-    ClocksDiffer,
-    LimitExceeded,
-    MemberUnreachable,
-)
+from peers.cluster_errors import AuthFailed, CallRefused, ClocksDiffer, LimitExceeded, MemberUnreachable
 from peers.cluster_server import CALL_PATH, STREAM_PATH, Identity
 from peers.frames import HEAD_BYTES, FrameChain, FrameForged
 from peers.membership import MEMBERS_MAX
 from peers.secret import Secret
 
 Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
-"""Takes proven bytes in order; while it is awaited no more are read."""
+"""Takes proven bytes in order; while it is awaited no more are read. What it raises ends the stream and is passed on."""
+
+Body: TypeAlias = bytes | Callable[[int], bytes]
+"""A request's body, or how to write it in the wire version that the recipient turns out to speak."""
 
 CONNECT_S = 3.0
 """Within a site a connection takes milliseconds; one lost SYN is sent again after a second."""
@@ -45,6 +42,10 @@ IDLE_S = 10.0
 CONNECTIONS_MAX = 2048
 CONNECTIONS_PER_MEMBER_MAX = 256
 """A long poll holds a connection, and one member may lead many blobs at once."""
+
+ASK_FIRST_BYTES = 1 << 16
+"""Longer bodies are sent only when the recipient has accepted the head: one that refuses closes the connection without
+reading the rest, and its answer would be lost in the reset."""
 
 TRIES_MAX = 3
 """The first may teach the start id, the second the wire version; a third lesson is a fault."""
@@ -60,6 +61,18 @@ class Answered:
     by: Identity
     body: bytes
     rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """``member`` may be empty: whoever is at the address."""
+
+    address: str
+    member: str
+
+    @property
+    def called(self) -> str:
+        return self.member or self.address
 
 
 class ClusterClient:
@@ -82,38 +95,41 @@ class ClusterClient:
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            read_bufsize=1 << 16,
+            headers={hdrs.USER_AGENT: "distd"},
         )
 
     async def stop(self) -> None:
         """Idempotent; calls under way fail."""
         if self._session is not None:
-            await self._session.close()
-            self._session = None
+            session, self._session = self._session, None
+            await session.close()
 
     def known(self, address: str) -> Identity | None:
         """Who answered at this address last."""
         return self._known.get(address)
 
-    async def call(self, address: str, member: str, name: str, body: bytes, timeout_s: float) -> Answered:
+    async def call(self, address: str, member: str, name: str, body: Body, timeout_s: float) -> Answered:
         """Ask ``member`` at ``address``, or whoever is there when ``member`` is empty. Raises ClusterError."""
-        if len(body) > wire.MESSAGE_BYTES_MAX:
-            raise LimitExceeded(member, wire.MESSAGE_BYTES_MAX)
+        target = _Target(address, member)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
-        path = CALL_PATH + name
         for _ in range(TRIES_MAX):
-            proof = self._sign(address, member, hdrs.METH_POST, path, body)
+            known = self._recipient(target)
+            content = (
+                body if isinstance(body, bytes) else body(min(known.wire_version, self._me.wire_version))
+            )
+            if len(content) > wire.MESSAGE_BYTES_MAX:
+                raise LimitExceeded(target.called, wire.MESSAGE_BYTES_MAX)
+            path = CALL_PATH + name
+            proof = self._sign(known, hdrs.METH_POST, path, content)
             began = self._clock()
-            async with self._exchange(
-                address, member, proof, hdrs.METH_POST, path, timeout, body
-            ) as response:
-                answer = await _read(response, wire.MESSAGE_BYTES_MAX, member or address)
-            rtt_s = self._clock() - began
-            self._check(response, proof, answer, member or address)
+            response = await self._request(target, proof, hdrs.METH_POST, path, timeout, content)
+            async with response:
+                answer = await _read(response, target)
+            self._check(response, proof, answer, target)
             if response.status == 200:
-                return Answered(self._known.get(address, Identity(member, b"", 0)), answer, rtt_s)
-            self._learn(address, member, proof, answer)
-        raise MemberUnreachable(member or address, "its identity changes with every answer")
+                return Answered(known, answer, self._clock() - began)
+            self._learn(target, proof, answer)
+        raise MemberUnreachable(target.called, "its identity changes with every answer")
 
     async def fetch(
         self,
@@ -129,27 +145,32 @@ class ClusterClient:
 
         Raises ClusterError; what the sink got before is proven all the same.
         """
+        target = _Target(address, member)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout_s)
         path = f"{STREAM_PATH}{name}?{urlencode(query)}"
         for _ in range(TRIES_MAX):
-            proof = self._sign(address, member, hdrs.METH_GET, path, b"")
-            async with self._exchange(address, member, proof, hdrs.METH_GET, path, timeout, b"") as response:
+            proof = self._sign(self._recipient(target), hdrs.METH_GET, path, b"")
+            response = await self._request(target, proof, hdrs.METH_GET, path, timeout, b"")
+            async with response:
                 if response.status == 200:
                     chain = FrameChain(self._signer.keys, proof.nonce)
-                    return await _receive(response, chain, sink, limit_bytes, member)
-                answer = await _read(response, wire.MESSAGE_BYTES_MAX, member)
-            self._check(response, proof, answer, member)
-            self._learn(address, member, proof, answer)
+                    return await _receive(response, chain, sink, limit_bytes, target)
+                answer = await _read(response, target)
+            self._check(response, proof, answer, target)
+            self._learn(target, proof, answer)
         raise MemberUnreachable(member, "its identity changes with every answer")
 
-    def _sign(self, address: str, member: str, method: str, path: str, body: bytes) -> Proof:
-        known = self._known.get(address)
-        if known is None or (member and known.name != member):
-            known = Identity(member, b"", self._me.wire_version)
+    def _recipient(self, target: _Target) -> Identity:
+        known = self._known.get(target.address)
+        if known is None or (target.member and known.name != target.member):
+            return Identity(target.member, b"", self._me.wire_version)
+        return known
+
+    def _sign(self, recipient: Identity, method: str, path: str, body: bytes) -> Proof:
         return self._signer.sign(
-            known.name,
-            known.start_id,
-            min(known.wire_version, self._me.wire_version),
+            recipient.name,
+            recipient.start_id,
+            min(recipient.wire_version, self._me.wire_version),
             method,
             path,
             hashlib.sha256(body).digest(),
@@ -157,67 +178,76 @@ class ClusterClient:
             self._wall(),
         )
 
-    @asynccontextmanager
-    async def _exchange(
+    async def _request(
         self,
-        address: str,
-        member: str,
+        target: _Target,
         proof: Proof,
         method: str,
         path: str,
         timeout: aiohttp.ClientTimeout,
         body: bytes,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request; whatever breaks becomes MemberUnreachable."""
+    ) -> aiohttp.ClientResponse:
+        """One request up to the head of its answer."""
         if self._session is None:
-            raise MemberUnreachable(member or address, "this daemon is stopping")
-        try:
-            async with self._session.request(
+            raise MemberUnreachable(target.called, "this daemon does not take part in the cluster now")
+        with _reaching(target):
+            return await self._session.request(
                 method,
-                URL(f"http://{address}{path}", encoded=True),
+                URL(f"http://{target.address}{path}", encoded=True),
                 headers={HEADER: proof.header()},
                 data=body or None,
+                expect100=len(body) > ASK_FIRST_BYTES,
                 timeout=timeout,
                 allow_redirects=False,
-            ) as response:
-                yield response
-        except TimeoutError as error:
-            raise MemberUnreachable(member or address, "no answer in time") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise MemberUnreachable(member or address, str(error) or type(error).__name__) from error
+            )
 
-    def _check(self, response: aiohttp.ClientResponse, proof: Proof, answer: bytes, whom: str) -> None:
+    def _check(self, response: aiohttp.ClientResponse, proof: Proof, answer: bytes, target: _Target) -> None:
         """Raises AuthFailed unless a member answered this very request."""
         if response.status == 401:
-            raise AuthFailed(whom, "it does not accept this daemon's cluster secret", refused=True)
+            raise AuthFailed(
+                target.called,
+                "it does not accept this daemon's cluster secret (not_authenticated)",
+                refused=True,
+            )
         try:
             mac = bytes.fromhex(response.headers.get(ANSWER_HEADER, ""))
         except ValueError:
             mac = b""
         if not auth.answer_holds((self._signer.keys,), proof.nonce, response.status, answer, mac):
-            raise AuthFailed(whom, "its answer is not a member's, or was altered on the way", refused=False)
+            raise AuthFailed(
+                target.called, "its answer is not a member's, or was altered on the way", refused=False
+            )
 
-    def _learn(self, address: str, member: str, proof: Proof, answer: bytes) -> None:
+    def _learn(self, target: _Target, proof: Proof, answer: bytes) -> None:
         """Take a refusal: return to try again with what it teaches, else raise what it means."""
         try:
             refusal = wire.decode_refusal(answer)
         except wire.Unreadable as error:
-            raise MemberUnreachable(member or address, str(error)) from error
+            raise MemberUnreachable(target.called, str(error)) from error
         found = Identity(refusal.member, refusal.start_id, refusal.wire_version)
-        self._remember(address, found)
+        self._remember(target.address, found)
+        if found.name == self._me.name:
+            self._met_own_name(target, found)
         if refusal.code == "clock_skew":
             raise ClocksDiffer(found.name, proof.time_ms / 1000 - refusal.clock_s)
-        if found.name == self._me.name and found.start_id != self._me.start_id:
-            raise CallRefused("name_taken", f"another daemon at {address} has this name", member=found.name)
-        if member and found.name != member:
-            raise MemberUnreachable(member, f"{found.name} answers at {address}")
+        if target.member and found.name != target.member:
+            raise MemberUnreachable(target.member, f"{found.name} answers at {target.address}")
         if refusal.code == "wire_version":
             if found.wire_version not in wire.versions_spoken(self._me.wire_version):
-                raise CallRefused("wire_version", refusal.detail, member=found.name)
+                raise CallRefused(
+                    "wire_version", f"it speaks version {found.wire_version}", member=found.name
+                )
         elif refusal.code != "wrong_recipient":
             raise CallRefused(refusal.code, refusal.detail, refusal.retryable, found.name)
-        elif found.start_id == self._me.start_id:
-            raise CallRefused("itself", "this address is this daemon's own", member=found.name)
+
+    def _met_own_name(self, target: _Target, found: Identity) -> None:
+        if found.start_id == self._me.start_id:
+            raise CallRefused("itself", f"{target.address} is this daemon's own address", member=found.name)
+        raise CallRefused(
+            "name_taken",
+            f"another daemon, at {target.address}, has this daemon's node.name",
+            member=found.name,
+        )
 
     def _remember(self, address: str, found: Identity) -> None:
         self._known.pop(address, None)
@@ -226,36 +256,49 @@ class ClusterClient:
             del self._known[next(iter(self._known))]
 
 
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int, whom: str) -> bytes:
+@contextmanager
+def _reaching(target: _Target) -> Iterator[None]:
+    """Whatever breaks on the way becomes MemberUnreachable."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise MemberUnreachable(target.called, "no answer in time") from error
+    except IncompleteReadError as error:
+        raise MemberUnreachable(target.called, "the stream was cut") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise MemberUnreachable(target.called, str(error) or type(error).__name__) from error
+
+
+async def _read(response: aiohttp.ClientResponse, target: _Target) -> bytes:
     body = bytearray()
-    while part := await response.content.readany():
-        body += part
-        if len(body) > limit_bytes:
-            response.close()
-            raise LimitExceeded(whom, limit_bytes)
+    with _reaching(target):
+        while part := await response.content.readany():
+            body += part
+            if len(body) > wire.MESSAGE_BYTES_MAX:
+                raise LimitExceeded(target.called, wire.MESSAGE_BYTES_MAX)
     return bytes(body)
 
 
 async def _receive(
-    response: aiohttp.ClientResponse, chain: FrameChain, sink: Sink, limit_bytes: int, member: str
+    response: aiohttp.ClientResponse, chain: FrameChain, sink: Sink, limit_bytes: int, target: _Target
 ) -> int:
     """Frames into the sink, each only once it is proven."""
     received = 0
-    try:
-        while True:
-            head = await response.content.readexactly(HEAD_BYTES)
-            length = chain.length(head)
-            if received + length > limit_bytes:
-                raise LimitExceeded(member, limit_bytes)
-            frame = await response.content.readexactly(length)
-            chain.check(head, frame)
-            if not length:
-                return received
-            received += length
-            await sink(frame)
-    except FrameForged as error:
-        raise AuthFailed(member, str(error), refused=False) from error
-    except asyncio.IncompleteReadError as error:
-        raise MemberUnreachable(member, "the stream was cut") from error
-    finally:
-        response.close()
+    while True:
+        try:
+            with _reaching(target):
+                head = await response.content.readexactly(HEAD_BYTES)
+                length = chain.length(head)
+                if received + length > limit_bytes:
+                    raise LimitExceeded(target.called, limit_bytes)
+                frame = await response.content.readexactly(length)
+                chain.check(head, frame)
+                if not length:
+                    await (
+                        response.content.readany()
+                    )  # the end of the answer, so that the connection can be kept
+                    return received
+        except FrameForged as error:
+            raise AuthFailed(target.called, str(error), refused=False) from error
+        received += length
+        await sink(frame)

@@ -27,29 +27,51 @@ from peers.secret import Secret
 CallHandler: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """Takes the sender's name and the body, and returns the answer's body."""
 
+RequestHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 StreamHandler: TypeAlias = Callable[[str, Mapping[str, str]], AsyncGenerator[bytes, None]]
 """Takes the sender's name and the query, and yields the stream's bytes in parts of any size."""
 
 CALL_PATH = "/c1/"
 STREAM_PATH = "/s1/"
 
-IDLE_S = 30.0
-"""A connection may be silent, or dribble a request's head, this long; longer than clients keep idle ones."""
-
-BODY_S = 20.0
-"""A body of the largest size at 2 Mbit/s; slower senders are cut."""
-
-FRAME_S = 30.0
-"""A receiver that takes no frame for this long is cut, so that it holds no memory here."""
-
 CONNECTIONS_MAX = 4096
 """One long poll per member of the largest table; each idle connection costs a few KB."""
+
+STRANGERS_MAX = 256
+"""Connections on which nothing was proven yet. A further one ends the oldest: a member proves itself within a round
+trip, so it gets through as long as strangers do not open that many in one."""
+
+HEAD_FIELD_BYTES_MAX = 4096
+HEAD_FIELDS_MAX = 32
+"""With the request line about 130 KB of head per connection, the most a stranger can make this daemon keep."""
+
+READ_BUFFER_BYTES = 1 << 16
+
+STOP_S = 1.0
+"""For handlers to take their cancellation."""
 
 _STATUS = {"not_found": 404, "too_large": 413, "wrong_recipient": 421, "busy": 503, "internal": 500}
 _REFUSED_STATUS = 409
 _SERVER_NAME = "distd"
 
+_NO_ACCESS_LOG = logging.Logger("no access log", logging.CRITICAL)
+"""Requests of members come many times a second and are the protocol's, not people's."""
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long others may take; beyond, their connection is cut. Seconds.
+
+    ``idle_s``: silence, or dribbling a request's head; longer than clients keep idle connections. ``body_s``: a whole
+    body, 4 MiB at 2 Mbit/s. ``frame_s``: to take one frame of a stream, so that a stalled reader holds no memory here.
+    """
+
+    idle_s: float = 30.0
+    body_s: float = 20.0
+    frame_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +99,53 @@ class _Connection(web.RequestHandler):
 
 
 class _Listener(web.Server):
-    """aiohttp's, with a bound on connections."""
+    """aiohttp's, with bounds on connections, strangers' ones in particular."""
+
+    def __init__(self, handler: RequestHandler, idle_s: float) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self._idle_s = idle_s
+        self._strangers: dict[web.RequestHandler, asyncio.Transport] = {}
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(
             self,
             loop=self._loop,
-            keepalive_timeout=IDLE_S,
+            keepalive_timeout=self._idle_s,
             lingering_time=0,  # an unread body is dropped with its connection, not read to its end
             auto_decompress=False,  # nobody compresses here, and a small body must not become a large one
-            access_log=None,
+            access_log=_NO_ACCESS_LOG,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=HEAD_FIELD_BYTES_MAX,
+            max_field_size=HEAD_FIELD_BYTES_MAX,
+            max_headers=HEAD_FIELDS_MAX,
         )
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        self._strangers[handler] = transport
+        if len(self._strangers) > STRANGERS_MAX:
+            self._strangers.pop(next(iter(self._strangers))).abort()
         if len(self.connections) > CONNECTIONS_MAX:
             transport.abort()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._strangers.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    def note_member(self, handler: web.RequestHandler) -> None:
+        """A request on this connection was proven."""
+        self._strangers.pop(handler, None)
 
 
 class ClusterServer:
     """Serves ``calls`` and ``streams``, to which handlers may be added at any time. ``wall`` is the time of day."""
 
-    def __init__(self, me: Identity, secret: Secret, wall: Callable[[], float]) -> None:
+    def __init__(self, me: Identity, secret: Secret, wall: Callable[[], float], patience: Patience) -> None:
         self.calls: dict[str, CallHandler] = {}
         self.streams: dict[str, StreamHandler] = {}
         self._me = me
         self._wall = wall
+        self._patience = patience
         self._verifier = Verifier(secret, me.name, me.start_id, wire.versions_spoken(me.wire_version))
         self._listener: _Listener | None = None
         self._socket: asyncio.Server | None = None
@@ -110,7 +153,7 @@ class ClusterServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port (one of the system's choice for 0). Raises ListenRefused."""
-        self._listener = _Listener(self._handle, handler_cancellation=True)
+        self._listener = _Listener(self._handle, self._patience.idle_s)
         try:
             self._socket = await asyncio.get_running_loop().create_server(self._listener, host, port)
         except OSError as error:
@@ -125,7 +168,8 @@ class ClusterServer:
         self._socket.close()
         for task in self._serving:
             task.cancel()
-        await self._listener.shutdown(1.0)
+        self._listener.pre_shutdown()
+        await self._listener.shutdown(STOP_S)
         await self._socket.wait_closed()
         self._socket = None
 
@@ -151,28 +195,44 @@ class ClusterServer:
             keys = self._verifier.keys_of(error.proof, method, path)
             return self._refuse(keys, error.proof.nonce, _refusal_of(error))
         proof, keys = verified.proof, verified.keys
+        if self._listener is not None and request.protocol is not None:
+            self._listener.note_member(request.protocol)
         try:
             if proof.sender == self._me.name:
                 raise CallRefused("name_taken", f"two daemons are called {proof.sender}")
-            body = await _read_body(request)
+            body = await _read_body(request, self._patience.body_s)
             if hashlib.sha256(body).digest() != proof.body_sha256:
                 return _bare(401)
             if method == hdrs.METH_POST and path.startswith(CALL_PATH):
-                return self._proven(keys, proof.nonce, 200, await self._call(path, proof.sender, body))
+                return self._proven(
+                    keys,
+                    proof.nonce,
+                    200,
+                    await self.answer_call(proof.sender, path.removeprefix(CALL_PATH), body),
+                )
             if method == hdrs.METH_GET and path.startswith(STREAM_PATH):
                 return await self._stream(request, keys, proof)
             raise CallRefused("not_found", f"{method} {path[: wire.TEXT_CHARS_MAX // 2]}")
         except CallRefused as refused:
             return self._refuse(keys, proof.nonce, refused)
+        except (ConnectionError, web.RequestPayloadError):
+            raise
         except Exception:
-            log.exception("the call %s %s of %s failed", method, path, proof.sender)
+            log.exception("the request %s %s of %s failed", method, path, proof.sender)
             return self._refuse(keys, proof.nonce, CallRefused("internal", retryable=True))
 
-    async def _call(self, path: str, sender: str, body: bytes) -> bytes:
-        handler = self.calls.get(path.removeprefix(CALL_PATH))
+    async def answer_call(self, sender: str, name: str, body: bytes) -> bytes:
+        """What the handler of this name says. Raises CallRefused."""
+        handler = self.calls.get(name)
         if handler is None:
             raise CallRefused("not_found", "no such call")
-        answer = await handler(sender, body)
+        try:
+            answer = await handler(sender, body)
+        except CallRefused:
+            raise
+        except Exception as error:
+            log.exception("the call %s of %s failed", name, sender)
+            raise CallRefused("internal", retryable=True) from error
         if len(answer) > wire.MESSAGE_BYTES_MAX:
             raise CallRefused("too_large", f"the answer has {len(answer)} bytes")
         return answer
@@ -191,9 +251,9 @@ class ClusterServer:
             try:
                 while part is not None:
                     for frame in cut(part):
-                        await _send(response, chain.head(frame), frame)
+                        await _send(response, chain.head(frame), frame, self._patience.frame_s)
                     part = await anext(source, None)
-                await _send(response, chain.head(b""), b"")
+                await _send(response, chain.head(b""), b"", self._patience.frame_s)
             except Exception as error:
                 # The status is sent: the missing end of the stream tells the receiver.
                 log.warning("the stream %s to %s was cut: %r", parts.path, proof.sender, error)
@@ -219,25 +279,29 @@ class ClusterServer:
         return self._proven(keys, nonce, _STATUS.get(refused.code, _REFUSED_STATUS), body)
 
 
-async def _read_body(request: web.BaseRequest) -> bytes:
-    """At most `MESSAGE_BYTES_MAX` and for at most `BODY_S`; beyond, the connection is not worth keeping."""
+async def _read_body(request: web.BaseRequest, patience_s: float) -> bytes:
+    """At most `MESSAGE_BYTES_MAX`, in at most ``patience_s``; what comes later goes down with the connection."""
     too_large = CallRefused("too_large", f"more than {wire.MESSAGE_BYTES_MAX} bytes")
     if (request.content_length or 0) > wire.MESSAGE_BYTES_MAX:
         raise too_large
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(patience_s):
             while part := await request.content.readany():
                 body += part
                 if len(body) > wire.MESSAGE_BYTES_MAX:
                     raise too_large
     except TimeoutError as error:
-        raise CallRefused("busy", f"the body took more than {BODY_S:.0f} s", retryable=True) from error
+        raise CallRefused("busy", f"the body took more than {patience_s:.0f} s", retryable=True) from error
     return bytes(body)
 
 
-async def _send(response: web.StreamResponse, head: bytes, frame: bytes | memoryview) -> None:
-    async with asyncio.timeout(FRAME_S):
+async def _send(
+    response: web.StreamResponse, head: bytes, frame: bytes | memoryview, patience_s: float
+) -> None:
+    async with asyncio.timeout(patience_s):
         await response.write(head)
         if frame:
             await response.write(frame)

@@ -45,6 +45,11 @@ class Following:
             return self._hint
         return next(name for name in self._order if name == self.me or name not in self._avoided)
 
+    def changes_at(self, now: float) -> float:
+        """When `target` may change by time alone."""
+        times = [*self._avoided.values(), self._solo_until]
+        return min((when for when in times if when > now), default=float("inf"))
+
     def unreachable(self, now: float) -> tuple[str, ...]:
         """Members passed over at the moment, for the next candidate to know why it is asked."""
         return tuple(sorted(member for member, until in self._avoided.items() if until > now))

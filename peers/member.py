@@ -48,8 +48,6 @@ NO_FETCHER_S = 30.0
 TICK_S = 0.5
 """How often time alone is looked at while the blob is in progress."""
 
-FOREVER = float("inf")
-
 
 class BlobMember:
     """The machine of one blob on the member ``me``.
@@ -105,8 +103,8 @@ class BlobMember:
 
     def deadline(self, now: float) -> float:
         """When to call `handle` with `Ticked` at the latest."""
-        if self._is_quiet():
-            return FOREVER
+        if self._is_quiet(now):
+            return self.asking.following.changes_at(now)
         return min(self.asking.due_at(now), now + TICK_S)
 
     def report(self, now: float) -> Report:
@@ -332,18 +330,18 @@ class BlobMember:
                 self._todo.append(act.SetLeased(leased))
 
     def _ask(self, now: float) -> None:
-        if self._is_quiet() or now < self.asking.due_at(now):
+        if self._is_quiet(now) or now < self.asking.due_at(now):
             return
         filling = self.stage in (Stage.STARTING, Stage.FILLING)
         room = self.fetches.room if filling and self.access.open(now) else 0
         lead, request = self.asking.request(self.report(now), self.fetches, room, filling, now)
         self._todo.append(act.AskLead(lead, request))
 
-    def _is_quiet(self) -> bool:
+    def _is_quiet(self, now: float) -> bool:
         """Nothing left to tell or to learn: only an event brings the machine back."""
         if self.stage in (Stage.FAILED, Stage.ABANDONED):
             return self.asking.all_heard
-        return self.stage is Stage.PUBLISHED and self.asking.all_told
+        return self.stage is Stage.PUBLISHED and self.asking.all_told(now)
 
     def _follow_leases(self, answer: LeadAnswer, now: float) -> None:
         may_start = self.stage in (Stage.STARTING, Stage.FILLING) and self.access.open(now)

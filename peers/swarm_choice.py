@@ -184,7 +184,7 @@ class SwarmChoice:
 
     def _wake_holders(self, table: PieceTable, answer: LeadAnswer, now: float) -> list[MemberAction]:
         waiting = self.phase is not SwarmPhase.HOT or self.idle_s(now) >= HOT_STALL_S
-        if not table.missing or not waiting or now - self._woken_at < WAKE_EVERY_S:
+        if table.all_checked or not waiting or now - self._woken_at < WAKE_EVERY_S:
             return []
         asleep = [m.name for m in answer.swarm if m.published and m.phase is not SwarmPhase.SEALED]
         if not asleep:

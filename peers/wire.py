@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from peers import addresses
 from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MEMBERS_MAX, MemberEntry, MemberFacts, MemberState, Table
 from peers.metainfo import WIRE_VERSION
@@ -117,6 +118,14 @@ def decode(body: bytes, kind: type[T], own_version: int = WIRE_VERSION) -> T:
         raise Unreadable(kind.__name__, str(error)) from error
 
 
+def version_of(body: bytes) -> int:
+    """The wire version a received body is written in: answer in the same. Raises Unreadable."""
+    try:
+        return _ENVELOPES.decode(body).wire_version
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise Unreadable("message", str(error)) from error
+
+
 def encode_gossip(table: Table, clock_s: float, wire_version: int = WIRE_VERSION) -> bytes:
     """A membership table, with the sender's time of day in seconds since the epoch."""
     rows = [
@@ -147,6 +156,12 @@ def decode_gossip(body: bytes, own_version: int = WIRE_VERSION) -> tuple[Table, 
 def _entry(row: _Row) -> MemberEntry:
     if len(row.name.encode()) > MEMBER_NAME_BYTES_MAX:
         raise Unreadable("member", f"a name of more than {MEMBER_NAME_BYTES_MAX} bytes")
+    try:
+        for address in (row.address, row.hot_address, row.sealed_address):
+            if address or address is row.address:
+                addresses.split(address)
+    except ValueError as error:
+        raise Unreadable(f"member {row.name}", str(error)) from error
     facts = MemberFacts(
         row.address,
         row.zone,

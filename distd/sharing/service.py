@@ -10,22 +10,26 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from distd.core.desk_events import Order
 from distd.core.rates import Meter
-from distd.errors import DistdError
+from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
 from distd.sharing.driver import BlobDriver, Means
 from distd.sharing.lead_host import LeadHost
 from distd.sharing.ledgers import LedgerStore
 from distd.store.blobs import BlobStore
+from peers import lead_events as led
 from peers import member_events as event
 from peers import swarm as swarm_events
+from peers.addresses import split
 from peers.blob import Blob
-from peers.cluster import CallFailed, Cluster
+from peers.cluster import Cluster
+from peers.cluster_errors import CallRefused, ClusterError
 from peers.engine import Engine
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind
@@ -170,6 +174,11 @@ class Sharing:
     def is_open(self, etag: str) -> bool:
         return self.progress(etag) is not None
 
+    @property
+    def has_company(self) -> bool:
+        """Whether there is anybody to share with."""
+        return len(self._cluster.live) > 1
+
     def knows(self, etag: str) -> bool:
         return etag in self._wanted
 
@@ -205,10 +214,14 @@ class Sharing:
         return self._cluster.me
 
     def live(self) -> frozenset[str]:
-        return self._cluster.live()
+        return self._cluster.live
 
     def swarm_endpoint(self, member: str, kind: Kind) -> Endpoint | None:
-        return self._cluster.swarm_endpoint(member, kind)
+        for known in self._cluster.members():
+            if known.name == member:
+                address = known.facts.hot_address if kind is Kind.HOT else known.facts.sealed_address
+                return Endpoint(*split(address)) if address else None
+        return None
 
     async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
         timeout_s = request.wait_s + ANSWER_GRACE_S
@@ -219,7 +232,7 @@ class Sharing:
             question = LeadQuestion(BlobName(blob.name, blob.size_bytes), request)
             body = await self._cluster.call(lead, "lead", msgspec.msgpack.encode(question), timeout_s)
             word = msgspec.msgpack.decode(body, type=LeadWord)
-        except (TimeoutError, CallFailed, msgspec.MsgspecError):
+        except (TimeoutError, ClusterError, msgspec.MsgspecError):
             return None
         return word.answer or word.refusal
 
@@ -227,7 +240,7 @@ class Sharing:
         body = msgspec.msgpack.encode(BlobName(blob.name, blob.size_bytes))
         try:
             await self._cluster.call(member, "wanted", body, PROBE_TIMEOUT_S)
-        except CallFailed as error:
+        except ClusterError as error:
             log.debug("waking %s for %s failed: %s", member, blob.name, error)
 
     async def _probe(self, member: str, blob: Blob) -> Report | None:
@@ -238,7 +251,7 @@ class Sharing:
         try:
             answer = await self._cluster.call(member, "report", body, PROBE_TIMEOUT_S)
             return msgspec.msgpack.decode(answer, type=ReportWord).report
-        except (CallFailed, msgspec.MsgspecError):
+        except (ClusterError, msgspec.MsgspecError):
             return None
 
     def _last_term(self, name: str) -> int:
@@ -246,17 +259,17 @@ class Sharing:
         return driver.last_term if driver else 0
 
     def _members_changed(self) -> None:
-        facts = self._cluster.facts_for_leads()
-        self._leads.members_changed(facts)
+        view = self._cluster.view
+        self._leads.members_changed(led.LiveMembersChanged(view.live, view.hub_down_cluster, view.hub_busy))
         for driver in self._drivers.values():
-            driver.feed(event.MembersChanged(facts.live))
+            driver.feed(event.MembersChanged(view.live))
 
     # Other members' side.
 
     async def _on_lead(self, sender: str, body: bytes) -> bytes:
         question = msgspec.msgpack.decode(body, type=LeadQuestion)
         if question.request.report.member != sender:
-            raise ValueError("a member speaks for itself only")
+            raise CallRefused("invalid_request", "a member speaks for itself only")
         word = await self._leads.ask(Blob.of(question.blob.name, question.blob.size_bytes), question.request)
         told = LeadWord(answer=word) if isinstance(word, LeadAnswer) else LeadWord(refusal=word)
         return msgspec.msgpack.encode(told)
@@ -294,7 +307,13 @@ class Sharing:
             blob = Blob.of(etag, remote.file.size_bytes)
             task = asyncio.create_task(self._open_driver(blob, remote))
             self._opening[etag] = task
-            task.add_done_callback(lambda _, etag=etag: self._opening.pop(etag, None))
+            task.add_done_callback(partial(self._opened, etag))
+
+    def _opened(self, etag: str, task: asyncio.Task[None]) -> None:
+        self._opening.pop(etag, None)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("opening blob %s failed", etag, exc_info=error)
+            self._finish(etag, {}, StorageFailed(etag, f"{type(error).__name__}: {error}"))
 
     async def _open_driver(self, blob: Blob, remote: RemoteFile | None) -> None:
         if closing := self._closing.get(blob.name):

@@ -94,7 +94,7 @@ def test_pull_killed_at_random_points_completes_with_a_bounded_excess(
 def test_pull_killed_beside_the_download_completes(
     hub: HubProcess, repos: Repos, killed: DaemonProcess, state: str
 ) -> None:
-    repo = repos.make(weight_mib=3, shards=2, small_files=300)
+    repo = repos.make(weight_mib=3, shards=2, small_files=100)
     hub.set(latency_s=0.2 if state == "resolving" else 0.0)
     pull = killed.submit(repo.id)
     # A short state may be over before it is seen; then the kill comes just after it.
@@ -174,11 +174,7 @@ def test_what_a_power_loss_tears_is_found_and_fetched_again(
     pull = killed.submit(repo.id)
 
     for damage in DAMAGES:
-        share = (killed.view(pull["id"])["bytes_done"] + 6 * MIB) / repo.size_bytes
-        killed.wait(pull["id"], past(share))
-        kill(killed, repo)
-        data, journal = fullest_incoming(killed)
-        damage(data, journal)
+        damage(*killed_with_pieces_stored(killed, repo))
         assert_nothing_published(killed.hub_dir, repo)
         killed.start()
 
@@ -191,12 +187,23 @@ def test_what_a_power_loss_tears_is_found_and_fetched_again(
     assert_all_visible_is_right(killed.hub_dir, killed.store_dir)
 
 
-def fullest_incoming(daemon: DaemonProcess) -> tuple[Path, Path]:
-    """The data and the journal of the incoming blob with the most pieces stored."""
-    journals = [(journal.stat().st_size, journal) for journal in daemon.store_dir.glob("incoming/*.journal")]
-    size_bytes, journal = max(journals)
-    assert size_bytes >= HEADER_BYTES + 2 * RECORD_BYTES, "nothing was stored yet"
-    return journal.with_name(journal.name.removesuffix(".journal")), journal
+def killed_with_pieces_stored(daemon: DaemonProcess, repo: HubRepo) -> tuple[Path, Path]:
+    """Kills it while a blob is half full; returns that blob's data and journal."""
+    for _attempt in range(10):
+        until(lambda: half_full(daemon), "a blob to be half full", 30)
+        kill(daemon, repo)
+        if found := half_full(daemon):
+            return found
+        daemon.start()  # it was filled between the look and the kill
+    raise AssertionError("every blob was full before the kill came")
+
+
+def half_full(daemon: DaemonProcess) -> tuple[Path, Path] | None:
+    for journal in daemon.store_dir.glob("incoming/*.journal"):
+        records = (journal.stat().st_size - HEADER_BYTES) // RECORD_BYTES if journal.exists() else 0
+        if 4 <= records <= 12:
+            return journal.with_name(journal.name.removesuffix(".journal")), journal
+    return None
 
 
 def test_lost_end_of_the_database_loses_no_content(

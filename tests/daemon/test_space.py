@@ -18,9 +18,12 @@ DISK_BYTES = 32 * MIB
 
 
 def fill_the_disk(filler: Path) -> None:
-    with open("/dev/zero", "rb") as zeros, filler.open("wb", buffering=0) as file:
-        with pytest.raises(OSError, match="No space"):
-            shutil.copyfileobj(zeros, file, MIB)
+    with (
+        open("/dev/zero", "rb") as zeros,
+        filler.open("wb", buffering=0) as file,
+        pytest.raises(OSError, match="No space"),
+    ):
+        shutil.copyfileobj(zeros, file, MIB)
 
 
 def numbers(detail: str) -> list[int]:

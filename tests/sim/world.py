@@ -11,6 +11,7 @@ from peers import membership as gossip
 from peers.blob import Blob
 from peers.lead import Lead
 from peers.member import BlobMember
+from peers.swarm_choice import Stage
 from tests.sim.checks import Checks
 from tests.sim.clock import VirtualTime
 from tests.sim.hub import Hub
@@ -138,9 +139,12 @@ class World:
         node.hub.rate_bytes_per_s /= factor
 
     def corrupt_piece(self, name: str, piece: int) -> None:
-        """Bytes rot on a node that is filling; whoever takes them from it gets them too."""
+        """Bytes rot on a node that is filling; whoever takes them from it gets them too.
+
+        Not between seal and publication: what rots after its hash was right is for the scrub to find.
+        """
         node = self.nodes[name]
-        if piece in node.disk and not node.published:
+        if piece in node.disk and node.machine is not None and node.machine.stage is Stage.FILLING:
             node.disk[piece] = 5
 
     def lying_fetcher(self, name: str, *, wrong_bytes: bool) -> None:

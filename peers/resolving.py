@@ -1,0 +1,44 @@
+"""Asking the system about names and routes.
+
+A name in `cluster.join` stands for all its addresses, and is resolved anew each time, because in most clusters the name
+outlives the hosts behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+Resolve: TypeAlias = Callable[[str], Awaitable[list[str]]]
+"""All numeric addresses of a host name; empty when it has none now."""
+
+ADDRESSES_MAX = 256
+"""Of one name: a name of more is not a list of seeds."""
+
+_SOMEWHERE_4, _SOMEWHERE_6 = "192.0.2.1", "2001:db8::1"
+"""Documentation addresses (RFC 5737, RFC 3849): asking the kernel for the way there sends nothing."""
+
+_DISCARD_PORT = 9
+
+
+async def resolve(host: str) -> list[str]:
+    """Ask the system's resolver, off the loop."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))[:ADDRESSES_MAX]
+
+
+def outward(host: str) -> str | None:
+    """This host's own address as others see it, for a listener on all addresses of the family of ``host``: that of the
+    default route. None without one."""
+    family, target = (socket.AF_INET6, _SOMEWHERE_6) if ":" in host else (socket.AF_INET, _SOMEWHERE_4)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, _DISCARD_PORT))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
