@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := distd peers tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test kill bench format lock clean
+.PHONY: help setup interop demo check test kill bench format lock clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,13 @@ $(VENV)/.installed: requirements/dev.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+interop: .venv-olah/.installed ## Olah in an environment of its own, for the test that puts it in front of the Hub
+
+.venv-olah/.installed: requirements/olah.lock
+	@$(PYTHON) -m venv .venv-olah
+	@.venv-olah/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/olah.lock
 	@touch $@
 
 demo: setup ## a local Hub, a daemon, one pull, the result loaded offline (REPO=org/name: from the real Hub)
@@ -50,4 +57,4 @@ lock: setup ## renew requirements/*.lock from pyproject.toml
 	    --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/distd.lock
 
 clean: ## remove what setup and tests made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .demo
+	@rm -rf $(VENV) .venv-olah .hypothesis .pytest_cache .mypy_cache .ruff_cache .demo

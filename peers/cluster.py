@@ -19,7 +19,7 @@ from peers.auth import START_ID_BYTES
 from peers.cluster_client import ClusterClient, Sink
 from peers.cluster_errors import ListenRefused, MemberUnknown
 from peers.cluster_server import CallHandler, ClusterServer, Identity, Patience, StreamHandler
-from peers.gossiping import GOSSIP, Gossiping
+from peers.gossiping import GOSSIP, GOSSIP_TIMEOUT_S, Gossiping
 from peers.membership import MemberEntry, MemberFacts, Membership, MemberState, TellLive
 from peers.metainfo import WIRE_VERSION
 from peers.secret import LOOPBACK_SECRET, Secret
@@ -42,6 +42,7 @@ class ClusterSettings:
     facts: MemberFacts = field(default_factory=lambda: MemberFacts(""))
     wire_version: int = WIRE_VERSION
     gossip_pace: float = 1.0
+    gossip_timeout_s: float = GOSSIP_TIMEOUT_S
     patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
@@ -167,16 +168,20 @@ class Cluster:
             rng=self._rng,
             resolve=self._resolve,
             pace=self._settings.gossip_pace,
+            timeout_s=self._settings.gossip_timeout_s,
             wire_version=self._settings.wire_version,
             changed=self._changed,
         )
         self.register(GOSSIP, self._gossip.hear)
         self._gossip.start()
 
-    async def stop(self) -> None:
-        """Tell a few members of the leave, end all calls and streams, stop listening. Idempotent."""
+    async def stop(self, leave: bool = True) -> None:
+        """Tell a few members of the leave, end all calls and streams, stop listening. Idempotent.
+
+        Without ``leave`` the others find out by themselves, as after a crash: for a daemon that is back at once.
+        """
         if self._gossip is not None:
-            await self._gossip.leave()
+            await self._gossip.stop(leave)
         await self._client.stop()
         await self._server.stop()
 

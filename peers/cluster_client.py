@@ -7,6 +7,7 @@ that restarted costs one more round trip. Sizes are bytes, times seconds.
 from __future__ import annotations
 
 import hashlib
+import io
 import secrets
 from asyncio import IncompleteReadError
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -147,7 +148,7 @@ class ClusterClient:
         """
         target = _Target(address, member)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout_s)
-        path = f"{STREAM_PATH}{name}?{urlencode(query)}"
+        path = f"{STREAM_PATH}{name}?{urlencode(query)}" if query else STREAM_PATH + name
         for _ in range(TRIES_MAX):
             proof = self._sign(self._recipient(target), hdrs.METH_GET, path, b"")
             response = await self._request(target, proof, hdrs.METH_GET, path, timeout, b"")
@@ -190,13 +191,14 @@ class ClusterClient:
         """One request up to the head of its answer."""
         if self._session is None:
             raise MemberUnreachable(target.called, "this daemon does not take part in the cluster now")
+        asks_first = len(body) > ASK_FIRST_BYTES
         with _reaching(target):
             return await self._session.request(
                 method,
                 URL(f"http://{target.address}{path}", encoded=True),
                 headers={HEADER: proof.header()},
-                data=body or None,
-                expect100=len(body) > ASK_FIRST_BYTES,
+                data=io.BytesIO(body) if asks_first else body or None,  # a file is sent in parts
+                expect100=asks_first,
                 timeout=timeout,
                 allow_redirects=False,
             )

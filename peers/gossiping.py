@@ -70,6 +70,7 @@ class Gossiping:
         rng: random.Random,
         resolve: Resolve,
         pace: float,
+        timeout_s: float,
         wire_version: int,
         changed: Callable[[], None],
     ) -> None:
@@ -83,6 +84,7 @@ class Gossiping:
         self._rng = rng
         self._resolve = resolve
         self._pace = pace
+        self._timeout_s = timeout_s
         self._wire_version = wire_version
         self._changed = changed
         self._told: gossip.Table = table.table()
@@ -94,15 +96,16 @@ class Gossiping:
         self._rounds = asyncio.create_task(self._run(), name="gossip rounds")
         self._rounds.add_done_callback(_tell_failure)
 
-    async def leave(self) -> None:
-        """Tell a few members, for at most `LEAVE_S`, and end all exchanges. Idempotent."""
+    async def stop(self, leave: bool) -> None:
+        """End all exchanges; with ``leave`` tell a few members first, for at most `LEAVE_S`. Idempotent."""
         if self._rounds is None:
             return
         self._rounds.cancel()
         await asyncio.gather(self._rounds, return_exceptions=True)
         self._rounds = None
-        self.take(gossip.LeaveDecided())
-        if self._exchanges:
+        if leave:
+            self.take(gossip.LeaveDecided())
+        if leave and self._exchanges:
             await asyncio.wait(self._exchanges.values(), timeout=LEAVE_S)
         exchanges = list(self._exchanges.values())
         for task in exchanges:
@@ -181,7 +184,7 @@ class Gossiping:
         """Send the table and take the other's; False if nobody proper answered."""
         asked_at = self._wall()
         try:
-            answered = await self._client.call(address, "", GOSSIP, self._own_table, GOSSIP_TIMEOUT_S)
+            answered = await self._client.call(address, "", GOSSIP, self._own_table, self._timeout_s)
             table, clock_s = wire.decode_gossip(answered.body, self._wire_version)
         except (ClusterError, wire.Unreadable) as error:
             if isinstance(error, CallRefused) and error.code == "itself":

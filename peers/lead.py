@@ -336,7 +336,9 @@ class Lead:
         holders = self.leases.holders - {member}
         if len(holders) < HOLDERS_ALWAYS or member in self.leases.holders:
             return True
-        return self.leases.rate_bytes_per_s(now) * PIECE_S_MAX >= self.blob.piece_len_bytes * (len(holders) + 1)
+        return self.leases.rate_bytes_per_s(now) * PIECE_S_MAX >= self.blob.piece_len_bytes * (
+            len(holders) + 1
+        )
 
     def _grantable(self, member: str, now: float) -> PieceSet:
         """The pieces this member could be given now: those of the first need that has any."""

@@ -25,6 +25,7 @@ from peers.asking import Asking
 from peers.blob import Blob
 from peers.fetches import Fetches
 from peers.following import Following
+from peers.giving_up import GivingUp
 from peers.hub_access import HubAccess
 from peers.invariants import require
 from peers.ledger import FETCHES_MAX, Claim, Ledger
@@ -33,17 +34,12 @@ from peers.member_events import MemberEvent, SpanFailure
 from peers.messages import LeadAnswer, Report, SwarmPhase
 from peers.piece_set import PieceSet
 from peers.piece_table import PieceTable
+from peers.read_back import ReadBack, journal
 from peers.sealing import Sealing
 from peers.swarm_choice import Stage, SwarmChoice
 
-DIGESTS_AT_ONCE = 16
-"""Read-backs under way: keeps a few cores busy; more would only queue in the shell."""
-
 ARRIVING_S_MAX = 60.0
 """A fetched piece that did not reach the disk by then never will: it counts as missing."""
-
-NO_FETCHER_S = 30.0
-"""Without anybody who may ask the Hub, and without a piece from anybody this long, the blob cannot be had."""
 
 TICK_S = 0.5
 """How often time alone is looked at while the blob is in progress."""
@@ -52,7 +48,7 @@ TICK_S = 0.5
 class BlobMember:
     """The machine of one blob on the member ``me``.
 
-    ``journal`` maps pieces that an earlier run journalled as checked to the claim beside each; ``claims`` are those of a
+    ``journalled`` maps pieces that an earlier run journalled as checked to the claim beside each; ``claims`` are those of a
     stored ledger. ``published``: the verified content is in this member's store.
     """
 
@@ -63,14 +59,14 @@ class BlobMember:
         live: frozenset[str],
         now: float,
         *,
-        journal: Mapping[int, Claim] | None = None,
+        journalled: Mapping[int, Claim] | None = None,
         claims: Iterable[Claim] = (),
         published: bool = False,
         may_fetch: bool = True,
     ) -> None:
         self.blob = blob
         self.me = me
-        self.ledger = Ledger(blob.pieces, (*claims, *(journal or {}).values()))
+        self.ledger = Ledger(blob.pieces, (*claims, *(journalled or {}).values()))
         self.table = PieceTable(blob.pieces)
         self.fetches = Fetches()
         self.access = HubAccess(may_fetch)
@@ -78,10 +74,11 @@ class BlobMember:
         self.sealing = Sealing(me)
         self.swarm = SwarmChoice(me, now, published)
         self.failure: act.FailBlob | None = None
+        self._giving_up = GivingUp(blob.name, me)
         self._todo: list[MemberAction] = []
-        self._digesting: set[tuple[int, int]] = set()
+        self._read_back = ReadBack()
         self._leased: PieceSet = 0
-        for piece, claim in (journal or {}).items():
+        for piece, claim in (journalled or {}).items():
             self.table.restore(piece, claim.digests.xxh3)
         self.table.settle(blob.all_pieces, self.ledger)
 
@@ -230,12 +227,12 @@ class BlobMember:
                 self.swarm.gained(now)
 
     def _piece_digested(self, happened: event.PieceDigested, now: float) -> None:
-        self._digesting.discard((happened.piece, happened.generation))
+        self._read_back.done(happened.piece, happened.generation)
         if self.table.digested(happened.piece, happened.generation, happened.xxh3):
             self._settle(piece_set.single(happened.piece), now)
 
     def _piece_unreadable(self, happened: event.PieceUnreadable, now: float) -> None:
-        self._digesting.discard((happened.piece, happened.generation))
+        self._read_back.done(happened.piece, happened.generation)
         self.table.unreadable(happened.piece, happened.generation)
 
     def _seal_finished(self, happened: event.SealFinished, now: float) -> None:
@@ -300,8 +297,8 @@ class BlobMember:
         """Whatever is due, given all facts."""
         if self.stage in (Stage.STARTING, Stage.FILLING):
             self.table.give_up_arriving(now - ARRIVING_S_MAX)
-            self._digest()
-            self._fail_if_hopeless(now)
+            self._todo += self._read_back.due(self.table)
+            self._give_up(now)
             if self.stage is Stage.FILLING and self.sealing.due(self.table, self.ledger, now):
                 self.sealing.started(self.table)
                 self._todo.append(act.SealBlob())
@@ -312,15 +309,6 @@ class BlobMember:
             self._todo += [act.StopFetch(number) for number in self.fetches.stop_all()]
         self._set_leased()
         self._ask(now)
-
-    def _digest(self) -> None:
-        for piece in piece_set.each(self.table.undigested()):
-            if len(self._digesting) >= DIGESTS_AT_ONCE:
-                return
-            key = (piece, self.table.generation(piece))
-            if key not in self._digesting:
-                self._digesting.add(key)
-                self._todo.append(act.DigestPiece(*key))
 
     def _set_leased(self) -> None:
         leased = self.fetches.pieces if self.swarm.phase is not SwarmPhase.NONE else 0
@@ -359,27 +347,17 @@ class BlobMember:
         settled = self.table.settle(pieces, self.ledger)
         if settled.rejected and not self.sealing.reading_again:
             self.swarm.rejected(settled.rejected)
-        self._todo += [act.UnjournalPiece(piece) for piece in piece_set.each(settled.unchecked)]
-        for piece in piece_set.each(settled.rejected):
-            self._todo.append(
-                act.RejectPiece(piece, from_hub=bool(self.ledger.claimed_by(self.me) >> piece & 1))
-            )
-        for piece in piece_set.each(settled.checked):
-            claim = self.ledger.agreed_claim(piece)
-            assert claim is not None  # a checked piece has an agreed digest, and that digest a claim
-            self._todo.append(act.JournalPiece(piece, claim))
+        self._todo += journal(settled, self.ledger, self.me)
 
-    def _fail_if_hopeless(self, now: float) -> None:
-        answer = self.asking.last_answer
-        if answer is None:
+    def _give_up(self, now: float) -> None:
+        if self.fetches.active:
             return
-        compared = answer.audited and answer.synced and self.asking.answered_at == now
-        alone = answer.fetchers == 0 and answer.ready and bool(self.table.missing)
-        if self.sealing.failed(self.table) and compared and not self.fetches.active:
-            self._fail(act.FailBlob(BlobFailure.HASH_MISMATCH, self.blob.name, self.sealing.actual_hash))
-        elif alone and self.swarm.idle_s(now) >= NO_FETCHER_S:
-            denied = self.access.denied
-            self._fail(act.FailBlob(BlobFailure.ACCESS_DENIED if denied else BlobFailure.NO_FETCHER))
+        idle_s = self.swarm.idle_s(now)
+        failure = self._giving_up.reason(
+            self.table, self.ledger, self.sealing, self.asking, self.access, idle_s, now
+        )
+        if failure is not None:
+            self._fail(failure)
 
     def _fail(self, failure: act.FailBlob) -> None:
         if self.stage not in (Stage.PUBLISHED, Stage.FAILED, Stage.ABANDONED):

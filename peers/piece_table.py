@@ -22,7 +22,6 @@ from peers.invariants import require
 from peers.ledger import Ledger, Verdict
 from peers.piece_set import PieceSet
 
-
 _WORD = (1 << 64) - 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,8 @@ def test_what_a_power_loss_tears_is_found_and_fetched_again(
 def killed_with_pieces_stored(daemon: DaemonProcess, repo: HubRepo) -> tuple[Path, Path]:
     """Kills it while a blob is half full; returns that blob's data and journal."""
     for _attempt in range(10):
-        until(lambda: half_full(daemon), "a blob to be half full", 30)
+        sent = repo.sent_bytes()
+        until(partial(is_under_way, daemon, repo, sent), "a blob that is half full", 30)
         kill(daemon, repo)
         if found := half_full(daemon):
             return found
@@ -198,10 +200,14 @@ def killed_with_pieces_stored(daemon: DaemonProcess, repo: HubRepo) -> tuple[Pat
     raise AssertionError("every blob was full before the kill came")
 
 
+def is_under_way(daemon: DaemonProcess, repo: HubRepo, sent: int) -> bool:
+    return repo.sent_bytes() > sent + 4 * MIB and half_full(daemon) is not None
+
+
 def half_full(daemon: DaemonProcess) -> tuple[Path, Path] | None:
     for journal in daemon.store_dir.glob("incoming/*.journal"):
-        records = (journal.stat().st_size - HEADER_BYTES) // RECORD_BYTES if journal.exists() else 0
-        if 4 <= records <= 12:
+        state = load(journal)
+        if state is not None and 4 <= len(state.pieces) <= 12:
             return journal.with_name(journal.name.removesuffix(".journal")), journal
     return None
 

@@ -80,7 +80,11 @@ class Checks:
         live = {record.lease.key.number: record for record in lead.lead.leases.records}
         for lease in answer.leases:
             is_new = lease.key not in self._leases and not live[lease.key.number].again
-            require(answer.ready or not is_new, "a lead that waits for reports grants nothing", lease=lease)
+            require(
+                not lead.lead._awaited or not is_new,
+                "a lead that waits for reports grants nothing",
+                lease=lease,
+            )
             self._leases.add(lease.key)
             for piece in range(lease.span.start, lease.span.stop):
                 key = (lease.key.lead, lease.key.term, piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from peers import member_events as event
@@ -91,7 +92,7 @@ class HubClient:
         ticks = min(60, int(duration_s / PROGRESS_S))
         for tick in range(1, ticks + 1):
             part = done_bytes + int(size * tick * PROGRESS_S / duration_s)
-            self._node.later(tick * PROGRESS_S, lambda part=part: self._progressed(number, part))
+            self._node.later(tick * PROGRESS_S, partial(self._progressed, number, part))
 
     def _progressed(self, number: int, done_bytes: int) -> None:
         if number in self._open:

@@ -7,6 +7,7 @@ The journal, the bytes on disk and the published copy survive; all else is memor
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from peers import lead_events as led
@@ -16,7 +17,7 @@ from peers import membership as gossip
 from peers.lead import Lead
 from peers.ledger import Claim
 from peers.member import BlobMember
-from peers.messages import LeadRequest
+from peers.messages import LeadRequest, Report
 from tests.sim import truth
 from tests.sim.hub import HubClient
 
@@ -90,12 +91,14 @@ class Node:
 
     def want(self) -> None:
         """Somebody pulls the blob here, or it lies here published from earlier."""
+        if self.machine is not None or not self.up:
+            return
         self.machine = self.world.member_class(
             self.world.blob,
             self.name,
             self.live,
             self.world.now,
-            journal=self.journal,
+            journalled=self.journal,
             claims=self.stored_claims,
             published=self.published,
             may_fetch=self.may_fetch,
@@ -202,7 +205,7 @@ class Node:
             self.world.swarms.leave(self)
         elif isinstance(action, act.WakeHolders):
             for name in action.members:
-                self.world.send(self.name, name, lambda n=name: self.world.nodes[n].feed(event.BlobWanted()))
+                self.world.send(self.name, name, partial(self.world.nodes[name].feed, event.BlobWanted()))
         else:
             self._do_with_disk(action)
 
@@ -312,7 +315,7 @@ class Node:
 
         self.world.send(self.name, name, probed)
 
-    def _report(self) -> led.Report | None:
+    def _report(self) -> Report | None:
         return None if self.machine is None else self.machine.report(self.world.now)
 
     def _hear(self, happened: gossip.MembershipEvent) -> None:

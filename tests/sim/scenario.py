@@ -84,8 +84,9 @@ class Scenario:
 
     def run(self) -> Outcome:
         world = self._world
+        late = self._plan_joiners()
         self._plan()
-        world.start()
+        world.start(wanting=[name for name in world.names if name not in late])
         ended = world.run(self._last_fault_at + GRACE_S, until=self._over)
         require(ended, "progress is always possible", faults=self._faults, stuck=self._unfinished())
         for node in world.nodes.values():
@@ -127,11 +128,21 @@ class Scenario:
             allowed.add(BlobFailure.NO_SPACE)
         if self._world.hub.wrong_pieces:
             allowed.add(BlobFailure.HASH_MISMATCH)
-        if all(other.hub.denied or not other.may_fetch for other in self._world.nodes.values() if other.up):
+        if all(other.hub.denied or other.failure for other in self._world.nodes.values() if other.up):
             allowed |= {BlobFailure.ACCESS_DENIED, BlobFailure.NO_FETCHER}
         require(
             node.failure.failure in allowed, "nobody fails without a cause", node=name, failure=node.failure
         )
+
+    def _plan_joiners(self) -> list[str]:
+        """Some members pull the blob only later, perhaps when everybody else has it."""
+        rng, world = self._rng, self._world
+        late = [name for name in world.names[1:] if rng.random() < 0.15]
+        for name in late:
+            joins_at = rng.uniform(0.0, 3.0 * self._expected_s())
+            self._last_fault_at = max(self._last_fault_at, joins_at)
+            world.time.at(joins_at, world.nodes[name].want)
+        return late
 
     def _plan(self) -> None:
         rng, world = self._rng, self._world

@@ -11,7 +11,6 @@ from peers import membership as gossip
 from peers.blob import Blob
 from peers.lead import Lead
 from peers.member import BlobMember
-from peers.swarm_choice import Stage
 from tests.sim.checks import Checks
 from tests.sim.clock import VirtualTime
 from tests.sim.hub import Hub
@@ -40,7 +39,7 @@ class World:
     def __init__(
         self,
         seed: int,
-        shape: Shape = Shape(),  # noqa: B008 - frozen
+        shape: Shape = Shape(),
         lead_class: type[Lead] = Lead,
         member_class: type[BlobMember] = BlobMember,
     ) -> None:
@@ -144,7 +143,7 @@ class World:
         Not between seal and publication: what rots after its hash was right is for the scrub to find.
         """
         node = self.nodes[name]
-        if piece in node.disk and node.machine is not None and node.machine.stage is Stage.FILLING:
+        if piece in node.disk and node.machine is not None and not node.sealed_right:
             node.disk[piece] = 5
 
     def lying_fetcher(self, name: str, *, wrong_bytes: bool) -> None:
