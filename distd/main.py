@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import fcntl
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import click
 
 from distd import __version__
+from distd.api.access import ACCESS
 from distd.api.server import build_app, serve
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.rates import Meter
-from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError, StorageFailed
+from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError
 from distd.hub.fetcher import Fetcher
 from distd.hub.resolver import Resolver
 from distd.logs import set_up_logging
 from distd.models import ModelService
 from distd.node import NodeService
+from distd.process import only_daemon, tune_allocator, tune_interpreter
 from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
@@ -47,6 +47,8 @@ from peers.pieces import piece_length_bytes
 log = logging.getLogger("distd")
 
 USER_AGENT = f"distd/{__version__}"
+METADATA_GIVE_UP_S = 15.0
+"""Somebody waits at a prompt for the answer to "does this exist": less patience than for the bytes."""
 STOP_TIMEOUT_S = 8.0
 """The contract allows 10 s from SIGTERM to exit; the rest is for the interpreter."""
 
@@ -76,31 +78,31 @@ def run(file: str | None, settings: tuple[str, ...], check: bool, print_config: 
     tune_allocator()
     tune_interpreter()
     try:
-        asyncio.run(serve_until_stopped(config))
+        asyncio.run(serve_until_stopped(config, Reload(lambda: load_config(file, settings))))
     except DistdError as error:
         log.critical("%s", error)
         sys.exit(EXIT_FAILED)
 
 
-async def serve_until_stopped(config: Config) -> None:
+async def serve_until_stopped(config: Config, reload: Reload) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second signal does not wait. Raises DistdError at start."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stop)
-    loop.add_signal_handler(signal.SIGHUP, _reload)
+    loop.add_signal_handler(signal.SIGHUP, reload)
     async with AsyncExitStack() as stack:
-        await _open(config, stack)
+        await _open(config, reload, stack)
         gc.freeze()  # what was made at start lives until the end: no need to walk it again and again
         await stop.wait()
         log.info("stopping")
         loop.call_later(STOP_TIMEOUT_S, os._exit, EXIT_FAILED)
 
 
-async def _open(config: Config, stack: AsyncExitStack) -> None:
+async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
     """Opens everything in order of need; `stack` closes it in reverse."""
     hub_dir, store_dir, state_dir = Path(config.hub_dir), Path(config.store_dir), Path(config.node.state_dir)
-    stack.enter_context(_only_daemon(state_dir))
+    stack.enter_context(only_daemon(state_dir))
     token = hub_token_source(config.hub.token_file)
 
     blobs = BlobStore(store_dir)
@@ -114,7 +116,13 @@ async def _open(config: Config, stack: AsyncExitStack) -> None:
     stack.push_async_callback(database.close)
 
     ca_file = config.hub.ca_file or None
-    resolver = Resolver(config.hub.endpoint, token=token, user_agent=USER_AGENT, ca_file=ca_file)
+    resolver = Resolver(
+        config.hub.endpoint,
+        token=token,
+        user_agent=USER_AGENT,
+        ca_file=ca_file,
+        give_up_after_s=min(METADATA_GIVE_UP_S, config.hub.give_up_after),
+    )
     stack.push_async_callback(resolver.close)
     fetcher = Fetcher(
         config.hub.endpoint,
@@ -191,6 +199,7 @@ async def _open(config: Config, stack: AsyncExitStack) -> None:
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )
+    reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)
     bound = await stack.enter_async_context(serve(app, config.api.listen, config.api.socket))
     where = ", ".join([*(f"http://{address}" for address in bound.tcp), *filter(None, [bound.socket])])
     log.info(
@@ -204,56 +213,32 @@ async def _prepare_quietly(resolver: Resolver) -> None:
         await resolver.prepare()
 
 
-def tune_interpreter() -> None:
-    """Hands the interpreter lock over after 0.5 ms instead of 5: a hashing or writing thread that needs
-    it for microseconds otherwise waits whole milliseconds for the busy event loop, and the disk and the
-    SHA-256 with it (1 GiB from a local Hub took 1.4 times as long).
-    """
-    sys.setswitchinterval(0.0005)
-
-
-def tune_allocator() -> None:
-    """Keeps glibc from returning every network buffer to the kernel and faulting it in again.
-
-    Without it a download costs 18,000 to 166,000 page faults per GiB and up to twice the CPU. Ignored
-    where the C library has no mallopt.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
-        mallopt(m_mmap_threshold, 32 * 2**20)
-        mallopt(m_trim_threshold, 64 * 2**20)
-
-
-@contextmanager
-def _only_daemon(state_dir: Path) -> Iterator[None]:
-    """Holds the state directory's lock: two daemons on one store would undo each other's work."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(state_dir / "distd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageFailed(
-            str(state_dir), f"{error.strerror}: set node.state_dir to a directory of this user"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise StorageFailed(str(state_dir), "another distd runs on this state directory") from error
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
 def _stop(stop: asyncio.Event) -> None:
     if stop.is_set():
         os._exit(EXIT_FAILED)
     stop.set()
 
 
-def _reload() -> None:
-    log.info("tokens are read anew at each use; other keys take effect at the next start")
+class Reload:
+    """What SIGHUP changes while serving: the log level and the API's token. A bad configuration changes nothing.
+
+    The Hub's token is read anew at each use; other keys take effect at the next start.
+    """
+
+    def __init__(self, read: Callable[[], Config]) -> None:
+        self._read = read
+        self.set_api_token: Callable[[str], None] = lambda _: None
+
+    def __call__(self) -> None:
+        try:
+            config = self._read()
+            token = read_token(config.api.token_file) if config.api.token_file else None
+        except (ConfigError, DistdError) as error:
+            log.error("reload failed, nothing changed: %s", error)
+            return
+        logging.getLogger().setLevel(config.node.log_level.upper())
+        self.set_api_token(token or "")
+        log.info("reloaded: log level and tokens; other keys take effect at the next start")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from distd import __version__
 from distd.api.schema import CacheView, ClusterView, Finding, PullView, RatesView, StatusView
@@ -15,6 +16,7 @@ from distd.core.rates import Meter
 from distd.errors import DistdError
 from distd.hub.resolver import Resolver
 from distd.store.blobs import BlobStore
+from distd.store.disk import hard_link_fault
 from distd.units import format_size
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class NodeService:
         self._active_pulls = active_pulls
         self._started = time.monotonic()
         self._usage_bytes = 0
+        self._link_fault = hard_link_fault(Path(config.store_dir), Path(config.hub_dir))
 
     async def watch(self) -> None:
         """Keeps the store's size current, for ever."""
@@ -100,6 +103,10 @@ class NodeService:
             else:
                 detail = f"{os.path.abspath(path)} cannot be written"
                 findings.append(Finding(f"cache.{name}", "fail", detail, "check its owner, mode and mount"))
+        if self._link_fault:
+            findings.append(
+                Finding("cache", "fail", self._link_fault, "set cache.store_dir and cache.hub_dir")
+            )
         reserve = self._config.cache.min_free_bytes
         try:
             free = self._blobs.free_bytes()

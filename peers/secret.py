@@ -99,12 +99,14 @@ def read(path: str) -> Secret:
         raise SecretUnusable(
             path, error.strerror or str(error), "let it exist and be readable by the daemon's user"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise SecretUnusable(path, "it is not a regular file", "name a file that holds the secret")
         warnings = _permission_warnings(path, stat.S_IMODE(status.st_mode))
-        content = file.read(SECRET_FILE_BYTES_MAX + 1)
+        content = os.read(descriptor, SECRET_FILE_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > SECRET_FILE_BYTES_MAX:
         raise SecretUnusable(
             path, f"it is longer than {SECRET_FILE_BYTES_MAX} bytes", "name a file of one or two lines"

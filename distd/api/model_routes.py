@@ -22,7 +22,7 @@ class ModelRoutes:
             Route("GET", "/v1/models", self.list, "repos held, with their revisions"),
             Route("GET", one, self.get, "one repo held; _ stands for no org"),
             Route("DELETE", one, self.remove, "remove it, or only ?revision="),
-            Route("PUT", one + "/pin", self.pin, "keep it (or ?revision=) from being evicted"),
+            Route("PUT", one + "/pin", self.pin, "protect it (or ?revision=) from removal"),
             Route("DELETE", one + "/pin", self.unpin, "take the pin away"),
             Route("POST", one + "/verify", self.verify, "hash its files again"),
         ]

@@ -29,7 +29,7 @@ COMMANDS = {
     "path": "Print the snapshot path of a held repo.",
     "verify": "Hash held files again.",
     "rm": "Remove a repo or one of its revisions.",
-    "pin": "Keep a repo from being evicted.",
+    "pin": "Protect a held repo from removal.",
     "unpin": "Take a pin away.",
     "config": "Check or show the daemon's configuration.",
     "doctor": "Look for what is wrong and how to fix it.",

@@ -12,7 +12,7 @@ from distd.cli.progress import name
 def steering_command(verb: str, help: str, method: str, rest: str) -> click.Command:
     """A command `VERB PULL` that asks `method /v1/pulls/{PULL}{rest}`. Idempotent, as the routes are."""
 
-    @click.command(verb, cls=Command, help=help, epilog=examples(f"distctl {verb} 01JD3Q"))
+    @click.command(verb, cls=Command, help=help, epilog=examples(f"distctl {verb} 12-9f3c"))
     @click.argument("pull")
     @click.pass_obj
     def command(settings: Settings, pull: str) -> None:

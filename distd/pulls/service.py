@@ -127,7 +127,7 @@ class PullService:
             )
         self._last_number += 1
         record = core.PullRecord(
-            id=f"{self._last_number:08x}{secrets.token_hex(4)}",
+            id=f"{self._last_number}-{secrets.token_hex(2)}",
             number=self._last_number,
             state="queued",
             created_at=time.time(),
@@ -148,11 +148,12 @@ class PullService:
     def page(
         self, states: frozenset[PullState], after: str | None, limit: int
     ) -> tuple[list[PullView], str | None]:
-        ids = sorted([*self._records, *self._active], reverse=True)
+        ids = sorted([*self._records, *self._active], key=_number, reverse=True)
         chosen = [
             pull_id
             for pull_id in ids
-            if (after is None or pull_id < after) and (not states or self._pair(pull_id)[1].state in states)
+            if (after is None or _number(pull_id) < _number(after))
+            and (not states or self._pair(pull_id)[1].state in states)
         ]
         views = [self._view(pull_id, with_files=False) for pull_id in chosen[:limit]]
         return views, chosen[limit - 1] if len(chosen) > limit else None
@@ -211,7 +212,7 @@ class PullService:
         if pull.files is not None:
             self._finished_files[pull.record.id] = pull.files
         while len(self._records) > FINISHED_KEPT:
-            del self._records[min(self._records)]
+            del self._records[min(self._records, key=_number)]
 
     def _pair(self, pull_id: str) -> tuple[PullRequest, core.PullRecord]:
         if pull := self._active.get(pull_id):
@@ -284,6 +285,15 @@ class PullService:
                 "revision": ref.revision,
             }
         )
+
+
+def _number(pull_id: str) -> int:
+    """Pulls are numbered in the order of their creation; an id is that number and a few random digits, which
+    tell pulls of one number apart after the database was lost. Raises InvalidRequest for what is no id."""
+    number = pull_id.partition("-")[0]
+    if not (number.isascii() and number.isdecimal()):
+        raise InvalidRequest(f"{pull_id!r} is not the id of a pull")
+    return int(number)
 
 
 def _selected(request: PullRequest) -> Selected:

@@ -44,6 +44,7 @@ class _Transfer:
     incoming: IncomingBlob | None = None
     hasher: PrefixHasher | None = None
     fetches: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    stopping: set[asyncio.Task[None]] = field(default_factory=set)
     work: set[asyncio.Task[None]] = field(default_factory=set)
     hashing: bool = False
     arrived: bool = False
@@ -198,6 +199,8 @@ class Transfers:
         for transfer in self._transfers.values():
             if task := transfer.fetches.get(fetch_id):
                 task.cancel()
+                transfer.stopping.add(task)
+                task.add_done_callback(transfer.stopping.discard)
 
     def _spawn(self, transfer: _Transfer, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(transfer, work))
@@ -233,6 +236,8 @@ class Transfers:
     async def _fetch(self, transfer: _Transfer, action: desk.StartFetch) -> None:
         assert transfer.incoming is not None
         length = transfer.incoming.piece_length_bytes
+        if transfer.stopping:  # two writers in one piece would leave bytes that neither digest describes
+            await asyncio.wait(tuple(transfer.stopping))
 
         def on_piece(index: int, changed: bool) -> None:
             self._post(desk.PieceStored(action.fetch_id, action.etag, index, changed))

@@ -81,8 +81,12 @@ def pull_view(
         bytes_from_hub=hub,
         bytes_from_peers=peers,
         bytes_reused=reused,
-        files_total=len(files) if files is not None else None,
-        files_done=sum(view.state == "verified" for view in file_views) if files is not None else None,
+        files_total=len(files) if files is not None and record.commit is not None else None,
+        files_done=(
+            sum(view.state == "verified" for view in file_views)
+            if files is not None and record.commit is not None
+            else None
+        ),
         rate_bytes_per_s=rate,
         rate_hub_bytes_per_s=rate,
         rate_peers_bytes_per_s=0.0,

@@ -159,7 +159,7 @@ class BlobDriver:
             means.neighbours.me,
             means.neighbours.live(),
             time.monotonic(),
-            journal=journal,
+            journalled=journal,
             claims=claims,
             published=published,
             may_fetch=means.may_fetch and self._remote is not None,

@@ -61,7 +61,7 @@ async def on_the_wire(world: World) -> tuple[Cluster, Cluster, Wire]:
     second = await world.start("m1", advertise=between.address)
     listening = second._server._socket
     assert listening is not None
-    between.target = "127.0.0.1:{}".format(listening.sockets[0].getsockname()[1])
+    between.target = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     first = await world.start("m0", (between.address,), gossip_pace=0.01)
     await until(lambda: "m1" in first.live, "m1 is known")
     return first, second, between
@@ -104,15 +104,17 @@ async def test_what_is_not_http_gets_no_explanation(world: World) -> None:
 async def test_a_strangers_body_is_not_read(world: World) -> None:
     member = await world.start("m0")
     host, port = member.address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    _, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /c1/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-    sent = 0
-    with pytest.raises(ConnectionError):
-        while sent < 1 << 28:
+    sent_bytes = 0
+    while sent_bytes < 1 << 28:
+        try:
             writer.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
             await asyncio.wait_for(writer.drain(), 5)
-            sent += 1 << 16
-    assert sent < 1 << 26  # what the kernel's buffers take
+        except ConnectionError:
+            break
+        sent_bytes += 1 << 16
+    assert sent_bytes < 1 << 26  # what the kernel's buffers take
     writer.transport.abort()
 
 
@@ -300,7 +302,7 @@ async def test_garbage_in_either_direction_is_a_failure_and_no_more(world: World
 
 async def test_a_large_body_under_a_wrong_secret_is_refused_as_such(world: World) -> None:
     """The 401 must not be lost in the reset of a connection on which the body is still being sent."""
-    first, second = await world.grow(2)
+    first, _ = await world.grow(2)
     first._client._signer = Signer(parse(generate(), "another"), "m0")
     with pytest.raises(AuthFailed) as failed:
         await first.call("m1", "echo", bytes(wire.MESSAGE_BYTES_MAX), 10.0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from peers import secret, wire
 from peers.cluster import Cluster, ClusterSettings
-from peers.cluster_errors import CallRefused, ListenRefused, MemberUnknown
+from peers.cluster_errors import CallRefused, ClocksDiffer, ListenRefused, MemberUnknown
 from peers.membership import MemberEntry, MemberFacts, MemberState
 from peers.secret import Secret
 from tests.cluster.worlds import SECRET, World, acquainted, state_of, until
@@ -142,6 +143,29 @@ async def test_a_clock_too_far_off_is_named_with_its_seconds(world: World) -> No
     assert seed.live == {"seed"}
 
 
+async def test_a_call_across_differing_clocks_says_so(world: World) -> None:
+    seed = await world.start("seed")
+    offset_s = [0.0]
+    member = await world.start("member", (seed.address,), wall=lambda: time.time() + offset_s[0])
+    await acquainted(seed, member)
+    offset_s[0] = -75.0
+    with pytest.raises(ClocksDiffer) as refused:
+        await member.call("seed", "echo", b"", 5.0)
+    assert refused.value.skew_s == pytest.approx(-75, abs=5)
+    assert world.served == {}
+
+
+async def test_a_clock_that_is_off_within_the_window_is_seen_before_it_hurts(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed = await world.start("seed")
+    member = await world.start("member", (seed.address,), wall=lambda: time.time() + 30)
+    await acquainted(seed, member)
+    await until(lambda: member.members()[1].skew_s is not None, "an exchange")
+    assert member.members()[1].skew_s == pytest.approx(-30, abs=5)
+    assert "the clock of seed differs by -30 s" in caplog.text
+
+
 async def test_a_member_with_another_secret_stays_out(world: World) -> None:
     seed = await world.start("seed")
     stranger = await world.start("stranger", (seed.address,), secret=Secret((secret.generate().encode(),)))
@@ -227,6 +251,20 @@ async def test_without_a_secret_only_loopback_is_listened_on(world: World) -> No
     first = await world.start("first", secret=None)
     second = await world.start("second", (first.address,), secret=None)
     await acquainted(first, second)
+
+
+async def test_a_listener_on_all_addresses_tells_the_one_it_is_given(world: World) -> None:
+    first = await world.start("first", listen="0.0.0.0:0", advertise="127.0.0.1:0")
+    second = await world.start("second", (first.address,))
+    await acquainted(first, second)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"listen": "7071"}, {"join": ("a/b:1",)}, {"advertise": "host"}, {"name": ""}]
+)
+def test_settings_that_cannot_work_are_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        ClusterSettings(**({"name": "m0"} | wrong))
 
 
 async def test_an_address_in_use_is_refused_with_its_reason(world: World) -> None:

@@ -180,6 +180,20 @@ async def test_a_stream_that_breaks_at_its_source_never_looks_complete(world: Wo
         await first.fetch("m1", "count", {"parts": "2", "part_bytes": "9", "break": "yes"}, sink, 100)
 
 
+async def test_a_stream_that_stalls_ends(world: World) -> None:
+    first, second = await world.grow(2)
+
+    async def stall(sender: str, asked):  # type: ignore[no-untyped-def]  # as above
+        yield b"one part"
+        await asyncio.Event().wait()
+
+    second.register_stream("stall", stall)
+    sink = Collected()
+    with pytest.raises(MemberUnreachable, match="in time"):
+        await first.fetch("m1", "stall", {}, sink, 100, timeout_s=0.2)
+    assert sink.parts == [b"one part"]
+
+
 async def test_what_a_sink_raises_is_passed_on_as_it_is(world: World) -> None:
     first, _ = await world.grow(2)
 

@@ -98,7 +98,7 @@ class World:
 
         server = await asyncio.start_server(take, "127.0.0.1", 0)
         self.silent.append(server)
-        return "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def wire(self) -> Wire:
         wire = Wire()
@@ -131,7 +131,7 @@ class Wire:
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.address = "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
         assert self._server is not None

@@ -85,7 +85,7 @@ def test_shared_content_survives_the_cancelling_of_the_pull_that_began_it(
 
 @pytest.mark.usefixtures("slowly")
 def test_higher_priority_goes_first_then_the_older_pull(repos: Repos, daemon: DaemonProcess) -> None:
-    plain, later, urgent = repos.make(weight_mib=16), repos.make(weight_mib=8), repos.make(weight_mib=8)
+    plain, later, urgent = (repos.make(weight_mib=size) for size in (32, 8, 4))
     ids = [daemon.submit(plain.id)["id"], daemon.submit(later.id)["id"]]
     daemon.wait(ids[0], lambda view: view["bytes_done"] > MIB)
 

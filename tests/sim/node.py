@@ -67,6 +67,11 @@ class Node:
         return f"{self.name}/{self.life}"
 
     @property
+    def remembered(self) -> gossip.MemberEntry:
+        """What others may know of this daemon from an earlier life."""
+        return gossip.MemberEntry(self.name, 1, gossip.MemberState.ALIVE, gossip.MemberFacts(address=self.name))
+
+    @property
     def done(self) -> bool:
         return self.published or self.failure is not None
 

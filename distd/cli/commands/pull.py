@@ -33,7 +33,7 @@ from distd.errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 @click.option("--nodes", metavar="all|NAME,...", help="Other members pull it too.")
 @click.option("--zone", metavar="Z", help="Only members of this zone.")
 @click.option("--at", metavar="WHEN", help="Start later.")
-@click.option("--pin", is_flag=True, help="Keep it from being evicted.")
+@click.option("--pin", is_flag=True, help="Protect it from removal (distctl rm).")
 @click.pass_obj
 def command(
     settings: Settings,

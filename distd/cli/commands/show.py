@@ -12,7 +12,7 @@ from distd.cli.progress import plain_line
 from distd.cli.text import format_percent, safe, size
 
 
-@click.command(cls=Command, epilog=examples("distctl show 01JD3Q", "distctl show 01JD3Q --json"))
+@click.command(cls=Command, epilog=examples("distctl show 12-9f3c", "distctl show 12-9f3c --json"))
 @click.argument("pull")
 @click.pass_obj
 def command(settings: Settings, pull: str) -> None:

@@ -9,7 +9,7 @@ from distd.cli.output import document, say
 from distd.cli.text import safe
 
 
-@click.command(cls=Command, epilog=examples("distctl story 01JD3Q", "distctl story 01JD3Q --json"))
+@click.command(cls=Command, epilog=examples("distctl story 12-9f3c", "distctl story 12-9f3c --json"))
 @click.argument("pull")
 @click.pass_obj
 def command(settings: Settings, pull: str) -> None:

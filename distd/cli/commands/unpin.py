@@ -1,4 +1,4 @@
-"""`distctl unpin`: allow eviction again."""
+"""`distctl unpin`: allow removal again."""
 
 from __future__ import annotations
 
