@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := distd peers tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test kill bench format lock clean
+.PHONY: help setup interop demo check test sim kill bench fleet format lock clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,13 +37,19 @@ check: setup ## format, lint, types and architecture rules
 	@$(BIN)/pytest -q tests/test_architecture.py
 
 test: check ## check, and every test
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
+	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) $(BIN)/pytest -q -n 2 tests/sim --timeout 1800)
 
 kill: setup ## 20 SIGKILLs in a pull of 1 GiB
 	@KILL_POINTS=20 KILL_MIB=1024 $(BIN)/pytest -q -s tests/daemon/test_kill.py --timeout 1800
 
 bench: setup ## one node next to hf download and aria2c (results belong into bench/README.md)
 	@$(BIN)/python -m bench.single $(BENCH)
+
+fleet: setup ## a fleet in network namespaces next to hf download and BitTorrent (needs root or user namespaces)
+	@$(BIN)/python -m bench.fleet $(BENCH)
 
 format: setup ## format the sources
 	@$(BIN)/ruff format --quiet $(SOURCES)

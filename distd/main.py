@@ -29,12 +29,15 @@ from distd.logs import set_up_logging
 from distd.models import ModelService
 from distd.node import NodeService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
+from distd.pulls.fleet import FleetPulls, Nodes
+from distd.pulls.own_part import LoneNode, OwnPart
 from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
-from distd.sharing.start import is_member, open_sharing
-from distd.sharing.supply import Supply
+from distd.sharing.remote_pulls import RemotePulls
+from distd.sharing.start import Membership, is_member, open_sharing
+from distd.sharing.supply import COMPANY_AWAITED_S, Supply
 from distd.state.database import Database
 from distd.state.pulls import PullTable
 from distd.state.snapshots import SnapshotTable
@@ -142,8 +145,9 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
     stack.push_async_callback(transfers.close)
     supply: BlobSupply = transfers
     peers_meter = Meter()
+    member: Membership | None = None
     if is_member(config):
-        _, sharing = await open_sharing(
+        member = await open_sharing(
             config,
             stack,
             blobs=blobs,
@@ -151,7 +155,9 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
             hub_meter=transfers.hub_meter,
             peers_meter=peers_meter,
         )
-        supply = Supply(transfers, sharing)
+        awaited_s = COMPANY_AWAITED_S if config.cluster.join else 0.0
+        chosen = supply = Supply(transfers, member.sharing, company_awaited_s=awaited_s)
+        stack.callback(chosen.close)
 
     models = ModelService(
         cache=cache,
@@ -172,28 +178,41 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
         max_bytes=config.cache.max_bytes,
         unreserved_bytes=lambda: pulls.unreserved_bytes(),
     )
+    pull_table = PullTable(database)
     pulls = PullService(
-        node_name=config.node.name,
-        zone=config.node.zone,
         planner=planner,
         transfers=supply,
         blobs=blobs,
         manifests=manifests,
-        table=PullTable(database),
+        table=pull_table,
         publish=models.publish,
     )
     await models.open()
     stack.push_async_callback(pulls.close)
     await pulls.open()
+    own = OwnPart(pulls)
+    nodes: Nodes = (
+        RemotePulls(member.cluster, own) if member else LoneNode(config.node.name, config.node.zone, own)
+    )
+    fleet = FleetPulls(pulls, nodes, pull_table)
+    stack.push_async_callback(fleet.close)
+    await fleet.open()
 
     node = NodeService(
-        config, blobs=blobs, resolver=resolver, hub_meter=transfers.hub_meter, active_pulls=pulls.active_views
+        config,
+        blobs=blobs,
+        resolver=resolver,
+        hub_meter=transfers.hub_meter,
+        peers_meter=peers_meter,
+        active_pulls=fleet.active_views,
+        company=member.company if member else None,
     )
-    for background in (node.watch(), _prepare_quietly(resolver)):
+    watching = [member.company.watch()] if member else []
+    for background in (node.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
-        pulls,
+        fleet,
         models,
         node,
         writable=not config.api.listen or is_loopback(config.api.listen),

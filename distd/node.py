@@ -6,15 +6,26 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from distd import __version__
-from distd.api.schema import CacheView, ClusterView, Finding, PullView, RatesView, StatusView
+from distd.api.schema import (
+    CacheView,
+    ClusterView,
+    Finding,
+    PeerAddresses,
+    PeerView,
+    PullView,
+    RatesView,
+    StatusView,
+)
 from distd.config import Config
 from distd.core.rates import Meter
 from distd.errors import DistdError
 from distd.hub.resolver import Resolver
+from distd.pulls.views import RATE_WINDOW_S, rfc3339
 from distd.store.blobs import BlobStore
 from distd.store.disk import hard_link_fault
 from distd.units import format_size
@@ -27,6 +38,15 @@ CLOCK_PAST_S = 1_700_000_000
 """A wall clock before late 2023 was never set: TLS certificates would not be valid yet."""
 
 
+class Company(Protocol):
+    """The cluster that this node is a member of."""
+
+    def view(self) -> ClusterView: ...
+
+    async def peers(self) -> list[PeerView]:
+        """Every member, this node included, in order of their names."""
+
+
 class NodeService:
     """Implements the API's `Node`. Run `watch` as a task beside the API."""
 
@@ -37,12 +57,16 @@ class NodeService:
         blobs: BlobStore,
         resolver: Resolver,
         hub_meter: Meter,
-        active_pulls: Callable[[], tuple[PullView, ...]],
+        peers_meter: Meter,
+        active_pulls: Callable[[], Sequence[PullView]],
+        company: Company | None,
     ) -> None:
         self._config = config
         self._blobs = blobs
         self._resolver = resolver
         self._hub_meter = hub_meter
+        self._peers_meter = peers_meter
+        self._company = company
         self._active_pulls = active_pulls
         self._started = time.monotonic()
         self._usage_bytes = 0
@@ -58,14 +82,14 @@ class NodeService:
             await asyncio.sleep(USAGE_INTERVAL_S)
 
     def status(self) -> StatusView:
-        config = self._config
+        config, now = self._config, time.monotonic()
         return StatusView(
             node=config.node.name,
             version=__version__,
-            uptime_s=time.monotonic() - self._started,
+            uptime_s=now - self._started,
             ready=not self.unready_reasons(),
             hub_endpoint=config.hub.endpoint,
-            cluster=ClusterView(name=config.cluster.name, members=1, reachable=1),
+            cluster=self._company.view() if self._company else ClusterView(config.cluster.name, 1, 1),
             cache=CacheView(
                 hub_dir=os.path.abspath(config.hub_dir),
                 store_dir=os.path.abspath(config.store_dir),
@@ -74,10 +98,36 @@ class NodeService:
                 max_bytes=config.cache.max_bytes,
             ),
             rates=RatesView(
-                hub_bytes_per_s=self._hub_meter.rate(5.0, time.monotonic()), peers_bytes_per_s=0.0
+                hub_bytes_per_s=self._hub_meter.rate(RATE_WINDOW_S, now),
+                peers_bytes_per_s=self._peers_meter.rate(RATE_WINDOW_S, now),
             ),
-            active_pulls=self._active_pulls(),
+            active_pulls=tuple(self._active_pulls()),
         )
+
+    async def peers(self) -> list[PeerView]:
+        """A lone node is the one member of its own cluster."""
+        if self._company is not None:
+            return await self._company.peers()
+        config = self._config
+        return [
+            PeerView(
+                name=config.node.name,
+                zone=config.node.zone,
+                state="alive",
+                is_self=True,
+                addresses=PeerAddresses("", "", ""),
+                wire_version=0,
+                fetches_hub=config.hub.fetch,
+                rtt_s=0.0,
+                seen_at=rfc3339(time.time()),
+                clock_skew_s=0.0,
+                trouble=None,
+                receive_rate_bytes_per_s=0.0,
+                send_rate_bytes_per_s=0.0,
+                received_bytes=0,
+                sent_bytes=0,
+            )
+        ]
 
     def unready_reasons(self) -> list[str]:
         return [finding.detail for finding in self._disk_findings() if finding.outcome == "fail"]

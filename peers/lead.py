@@ -33,12 +33,10 @@ from peers.leases import LEASES_PER_MEMBER_MAX, LeaseTable, lease_pieces
 from peers.ledger import Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import (
-    SWARM_NAMES_MAX,
     LeadAnswer,
     LeadRefusal,
     LeadRequest,
     Report,
-    SwarmMember,
     SwarmPhase,
 )
 from peers.piece_set import PieceSet
@@ -193,9 +191,9 @@ class Lead:
             if member not in self.standings or now - self.standings[member].reported_at >= older_than_s
         }
         if unheard:
+            self._grants_from = max(self._grants_from if self._awaited else now, now + limit_s)
             self._awaited |= unheard
             self._to_probe |= unheard
-            self._grants_from = max(self._grants_from, now + limit_s)
 
     def _note_report(self, report: Report, now: float) -> None:
         member = report.member
@@ -248,7 +246,7 @@ class Lead:
         wave = self._news and now >= self._last_wave + NEWS_GAP_S
         actions: list[LeadAction] = []
         for member, (request, until) in list(self._parked.items()):
-            if not self._leads_for(request):
+            if (wave or now >= until) and not self._leads_for(request):
                 actions.append(self._refuse(request))
             elif now >= until or (wave and self._has_news(request, now)):
                 del self._parked[member]
@@ -294,7 +292,7 @@ class Lead:
             fetchers=len(self.standings.fetchers()),
             unfinished_hot=self.standings.unfinished_hot(),
             audited=self._auditing and self.ready and not self._unaudited() and not self._undecided(),
-            swarm=self._swarm(member),
+            swarm=self.standings.swarm_for(member, self.blob.name),
         )
 
     def _grant(self, request: LeadRequest, now: float) -> None:
@@ -384,12 +382,3 @@ class Lead:
         """The cluster's limit shared out evenly over all that fetch, for this blob or another."""
         sharing = self.leases.holders | (self._cluster.hub_busy & self._cluster.live) | {member}
         return self._cluster.hub_down_cluster / len(sharing)
-
-    def _swarm(self, member: str) -> tuple[SwarmMember, ...]:
-        """Members of the blob's swarms for the asker to connect to; in a large swarm each asker gets its own choice."""
-        roster = self.standings.roster()
-        if len(roster) > SWARM_NAMES_MAX:
-            chosen = rendezvous.order(f"{self.blob.name}/{member}", (other.name for other in roster))
-            names = set(chosen[:SWARM_NAMES_MAX])
-            return tuple(other for other in roster if other.name in names and other.name != member)
-        return tuple(other for other in roster if other.name != member)

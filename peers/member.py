@@ -94,7 +94,8 @@ class BlobMember:
     def handle(self, happened: MemberEvent, now: float) -> list[MemberAction]:
         """The only door: take one event, return what the shell has to do, in order."""
         self._todo = []
-        _HANDLERS[type(happened)](self, happened, now)
+        if not isinstance(happened, event.Ticked):
+            _HANDLERS[type(happened)](self, happened, now)
         self._advance(now)
         return self._todo
 
@@ -235,6 +236,11 @@ class BlobMember:
         self._read_back.done(happened.piece, happened.generation)
         self.table.unreadable(happened.piece, happened.generation)
 
+    def _piece_lost(self, happened: event.PieceLost, now: float) -> None:
+        if self.stage in (Stage.STARTING, Stage.FILLING) and happened.piece not in self.table.arriving:
+            self.table.lost(happened.piece)
+            self.asking.news = True
+
     def _seal_finished(self, happened: event.SealFinished, now: float) -> None:
         if self.stage is not Stage.FILLING:
             return
@@ -289,9 +295,6 @@ class BlobMember:
     def _blob_abandoned(self, happened: event.BlobAbandoned, now: float) -> None:
         if self.stage not in (Stage.PUBLISHED, Stage.FAILED):
             self._end(Stage.ABANDONED)
-
-    def _ticked(self, happened: event.Ticked, now: float) -> None:
-        """Time alone: `_advance` looks at it."""
 
     def _advance(self, now: float) -> None:
         """Whatever is due, given all facts."""
@@ -382,6 +385,7 @@ _HANDLERS: dict[type[MemberEvent], Callable[[BlobMember, Any, float], None]] = {
     event.PieceHeld: BlobMember._piece_held,
     event.PieceDigested: BlobMember._piece_digested,
     event.PieceUnreadable: BlobMember._piece_unreadable,
+    event.PieceLost: BlobMember._piece_lost,
     event.SealFinished: BlobMember._seal_finished,
     event.BlobPublished: BlobMember._blob_published,
     event.LedgerRecomputed: BlobMember._ledger_recomputed,
@@ -392,5 +396,4 @@ _HANDLERS: dict[type[MemberEvent], Callable[[BlobMember, Any, float], None]] = {
     event.AccessChanged: BlobMember._access_changed,
     event.HubPaused: BlobMember._hub_paused,
     event.BlobAbandoned: BlobMember._blob_abandoned,
-    event.Ticked: BlobMember._ticked,
 }

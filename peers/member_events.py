@@ -105,6 +105,13 @@ class PieceUnreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class PieceLost:
+    """A piece that an earlier run journalled is not on the disk as it was then: it is out of the journal already."""
+
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
 class SealFinished:
     """The whole file was hashed: ``actual_hash`` is what came out, in the form of the blob's name."""
 
@@ -184,6 +191,7 @@ MemberEvent: TypeAlias = (
     | PieceHeld
     | PieceDigested
     | PieceUnreadable
+    | PieceLost
     | SealFinished
     | BlobPublished
     | LedgerRecomputed

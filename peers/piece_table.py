@@ -143,6 +143,10 @@ class PieceTable:
         if self.held & piece_set.single(piece) and generation == self.generation(piece):
             self._drop_bytes(piece)
 
+    def lost(self, piece: int) -> None:
+        """The bytes on the disk are worth nothing: the piece is missing again."""
+        self._drop_bytes(piece)
+
     def give_up_arriving(self, before: float) -> PieceSet:
         """Fetched pieces that never reached the disk since ``before``: missing again."""
         late = [piece for piece, since in self.arriving.items() if since <= before]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peers import piece_set
-from peers.messages import Report, SwarmMember, SwarmPhase
+from peers import piece_set, rendezvous
+from peers.messages import SWARM_NAMES_MAX, Report, SwarmMember, SwarmPhase
 from peers.piece_set import PieceSet
 
 
@@ -32,6 +32,7 @@ class Standings:
         self._unions: dict[frozenset[str], PieceSet] = {}
         self._unfinished_hot: int | None = None
         self._roster: tuple[SwarmMember, ...] | None = None
+        self._chosen: dict[str, tuple[SwarmMember, ...]] = {}
 
     def __contains__(self, member: str) -> bool:
         return member in self._members
@@ -109,9 +110,21 @@ class Standings:
     def roster(self) -> tuple[SwarmMember, ...]:
         """Members in a swarm of the blob, or able to enter one, by name."""
         if self._roster is None:
+            self._chosen.clear()
             self._roster = tuple(
                 SwarmMember(name, standing.phase, standing.published)
                 for name, standing in sorted(self._members.items())
                 if standing.phase is not SwarmPhase.NONE or standing.published
             )
         return self._roster
+
+    def swarm_for(self, member: str, blob: str) -> tuple[SwarmMember, ...]:
+        """Members for this one to connect to; in a large swarm each gets its own choice, alike on every lead."""
+        roster = self.roster()
+        if len(roster) <= SWARM_NAMES_MAX:
+            return tuple(other for other in roster if other.name != member)
+        if member not in self._chosen:
+            others = (other.name for other in roster if other.name != member)
+            names = set(rendezvous.order(f"{blob}/{member}", others)[:SWARM_NAMES_MAX])
+            self._chosen[member] = tuple(other for other in roster if other.name in names)
+        return self._chosen[member]

@@ -128,7 +128,9 @@ def _pull_and_load(source: Source, url: str, cache: Path) -> int:
         return loaded.returncode
     if source.hub is not None:
         sent = source.hub.counters()["body_bytes"]
-        size = sum(path.stat().st_size for path in (cache.parent.parent / "model").rglob("*") if path.is_file())
+        size = sum(
+            path.stat().st_size for path in (cache.parent.parent / "model").rglob("*") if path.is_file()
+        )
         say(
             f"the Hub sent {sent / 1e6:.1f} MB for a model of {size / 1e6:.1f} MB: {sent / size:.2f} copies,"
             f" in {wall_s:.1f} s ({wall_s / (size / LOCAL_HUB_BYTES_PER_S):.2f} x the ideal on its link)"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -16,7 +18,16 @@ def outcome(tmp_path: Path, test: str, **environment: str) -> subprocess.Complet
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.conftest import *\n"
     )
     (tmp_path / "test_planted.py").write_text(test)
-    command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(tmp_path),
+    ]
     return subprocess.run(
         [*command, "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
@@ -28,14 +39,19 @@ def outcome(tmp_path: Path, test: str, **environment: str) -> subprocess.Complet
     )
 
 
-def test_a_test_that_holds_the_loop_fails(tmp_path: Path) -> None:
-    done = outcome(tmp_path, "import time\nasync def test_slow():\n    time.sleep(0.7)\n")
+HASHES = "import hashlib\nasync def test_busy():\n    for _ in range(16):\n        hashlib.sha256(bytes(1 << 26))\n"
+SLEEPS = "import time\nasync def test_slow():\n    time.sleep(3.2)\n"
+
+
+@pytest.mark.parametrize("test", [HASHES, SLEEPS], ids=["hashes", "sleeps"])
+def test_a_test_that_holds_the_loop_fails(tmp_path: Path, test: str) -> None:
+    done = outcome(tmp_path, test)
     assert done.returncode == 1
     assert "the event loop was held" in done.stdout
 
 
 def test_a_test_that_awaits_passes(tmp_path: Path) -> None:
-    done = outcome(tmp_path, "import asyncio\nasync def test_patient():\n    await asyncio.sleep(0.7)\n")
+    done = outcome(tmp_path, "import asyncio\nasync def test_patient():\n    await asyncio.sleep(3.2)\n")
     assert done.returncode == 0, done.stdout
 
 

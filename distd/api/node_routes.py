@@ -6,6 +6,7 @@ from aiohttp import web
 
 from distd.api.answers import Route, answer
 from distd.api.bodies import only_parameters
+from distd.api.paging import page_after, page_cursor, page_limit
 from distd.api.ports import Node
 from distd.api.schema import Page
 
@@ -20,6 +21,9 @@ class NodeRoutes:
             Route("GET", "/healthz", self.live, "the same as /livez"),
             Route("GET", "/readyz", self.ready, "200 when it can serve, else 503; ?verbose gives reasons"),
             Route("GET", "/v1/status", self.status, "node, cache, rates and active pulls"),
+            Route(
+                "GET", "/v1/peers", self.peers, "members of the cluster, this node included, and what flows"
+            ),
             Route("GET", "/v1/doctor", self.doctor, "what the daemon finds wrong with itself, and the fix"),
         ]
 
@@ -36,6 +40,13 @@ class NodeRoutes:
     async def status(self, request: web.Request) -> web.Response:
         only_parameters(request)
         return answer(self._node.status())
+
+    async def peers(self, request: web.Request) -> web.Response:
+        only_parameters(request, "limit", "cursor")
+        after, limit = page_after(request, "peers"), page_limit(request)
+        found = [peer for peer in await self._node.peers() if after is None or peer.name > after]
+        more = found[limit - 1].name if len(found) > limit else None
+        return answer(Page(found[:limit], page_cursor("peers", more)))
 
     async def doctor(self, request: web.Request) -> web.Response:
         only_parameters(request)

@@ -10,6 +10,7 @@ from typing import Protocol
 from distd.api.schema import (
     Finding,
     ModelView,
+    PeerView,
     PlanView,
     PullRequest,
     PullState,
@@ -74,6 +75,9 @@ class Models(Protocol):
 class Node(Protocol):
     def status(self) -> StatusView:
         """Summary of this node, active pulls included."""
+
+    async def peers(self) -> list[PeerView]:
+        """Every member of the cluster, this node included, in order of their names."""
 
     def unready_reasons(self) -> list[str]:
         """Empty when the daemon can serve; else one sentence a reason."""

@@ -64,16 +64,30 @@ class FileView(Struct, frozen=True):
 
 
 class NodePullView(Struct, frozen=True):
+    """One node of a pull on several: that node's own pull. `stalled_reason` also tells that it gives no answer."""
+
     name: str
     pull_id: str | None
     state: PullState
     bytes_done: int
     eta_s: float | None
     error: ErrorView | None
+    bytes_total: int | None = None
+    bytes_from_hub: int = 0
+    bytes_from_peers: int = 0
+    bytes_reused: int = 0
+    rate_bytes_per_s: float = 0.0
+    rate_hub_bytes_per_s: float = 0.0
+    rate_peers_bytes_per_s: float = 0.0
+    stalled_reason: str | None = None
+    snapshot_path: str | None = None
 
 
 class PullView(Struct, frozen=True, kw_only=True):
-    """A pull. `bytes_from_hub + bytes_from_peers + bytes_reused = bytes_done`, accepted bytes by source."""
+    """A pull. `bytes_from_hub + bytes_from_peers + bytes_reused = bytes_done`, accepted bytes by source.
+
+    On several nodes: bytes, rates, files and path are this node's own, the rest is the whole's.
+    """
 
     id: str
     repo: str
@@ -237,6 +251,38 @@ class StatusView(Struct, frozen=True, kw_only=True):
     cache: CacheView
     rates: RatesView
     active_pulls: tuple[PullView, ...]
+
+
+class PeerAddresses(Struct, frozen=True):
+    """`host:port` each, as the member tells them: the cluster's API, and BitTorrent's two sessions."""
+
+    cluster: str
+    hot: str
+    sealed: str
+
+
+class PeerView(Struct, frozen=True, kw_only=True):
+    """A member of the cluster, as this node knows it.
+
+    What needs own contact is null without it; for this node itself it is 0. Rates and bytes are payload
+    between that member and this node, as BitTorrent's connections name their owner: hints, not accounts.
+    """
+
+    name: str
+    zone: str
+    state: Literal["alive", "suspect", "dead", "left"]
+    is_self: bool
+    addresses: PeerAddresses
+    wire_version: int
+    fetches_hub: bool
+    rtt_s: float | None
+    seen_at: str | None
+    clock_skew_s: float | None
+    trouble: str | None
+    receive_rate_bytes_per_s: float
+    send_rate_bytes_per_s: float
+    received_bytes: int
+    sent_bytes: int
 
 
 class Page(Struct, frozen=True):

@@ -31,6 +31,8 @@ COMMANDS = {
     "rm": "Remove a repo or one of its revisions.",
     "pin": "Protect a held repo from removal.",
     "unpin": "Take a pin away.",
+    "peers": "List the members of the cluster.",
+    "cluster": "Set up a cluster.",
     "config": "Check or show the daemon's configuration.",
     "doctor": "Look for what is wrong and how to fix it.",
     "completion": "Print the completion script of a shell.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -22,7 +22,6 @@ NOT_IN_THIS_VERSION: tuple[str, ...] = (
     "cluster.tls_cert_file",
     "cluster.tls_key_file",
     "cluster.tls_ca_file",
-    "swarm.advertise",
     "limits.hub_down",
     "limits.hub_down_cluster",
     "limits.peer_up",
@@ -65,9 +64,70 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
         fault(
             "api.listen", "", "is empty and so is api.socket: nobody could reach the daemon; set one of them"
         )
+    _check_cluster(config, fault)
     if config.hub.source == "xet":
         fault("hub.source", "xet", "is not in this version: use auto or bridge")
     return faults
+
+
+def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) -> None:
+    name = config.node.name
+    if name == "all" or "," in name or not name.isprintable() or name != name.strip():
+        fault(
+            "node.name", name, "cannot be told apart in --nodes: no commas or blanks around it, and not 'all'"
+        )
+    for key, address in (
+        ("cluster.listen", config.cluster.listen),
+        ("swarm.listen", config.swarm.listen),
+    ):
+        if not address:
+            fault(
+                key, "", "is empty: a daemon without a cluster does not listen there anyway, so leave it out"
+            )
+        elif not is_loopback(address) and not config.cluster.secret_file:
+            fault(
+                key,
+                address,
+                "can be reached by other hosts and needs cluster.secret_file, which tells members from"
+                " strangers: distctl cluster init makes one",
+            )
+    secret_file = config.cluster.secret_file
+    if secret_file and not os.access(secret_file, os.R_OK):
+        fault(
+            "cluster.secret_file",
+            secret_file,
+            "cannot be read: check that it exists and that this user may read it; distctl cluster init makes one",
+        )
+    for position, address in enumerate(config.cluster.join):
+        key = f"cluster.join[{position}]"
+        try:
+            host, port = split_listen(address)
+        except ValueError:
+            fault(key, address, 'is not a member\'s address: write "HOST:PORT", for instance "10.0.0.1:7071"')
+            continue
+        if port == 0 or _is_wildcard(host):
+            fault(
+                key,
+                address,
+                "names no one host and port to connect to: write that of a member's cluster.listen",
+            )
+    for key, address in (
+        ("cluster.advertise", config.cluster.advertise),
+        ("swarm.advertise", config.swarm.advertise),
+    ):
+        if address and _is_wildcard(split_listen(address)[0]):
+            fault(key, address, "is no address that others could connect to: name this host's own")
+    for key, address in (("swarm.listen", config.swarm.listen), ("swarm.advertise", config.swarm.advertise)):
+        if address and _numeric(split_listen(address)[0]) is None:
+            fault(key, address, "needs a numeric address: peers connect to it without asking a name server")
+    if split_listen(config.swarm.listen or "[::]:0")[1] == 65535:
+        fault("swarm.listen", config.swarm.listen, "leaves no next port, which is taken too: at most 65534")
+    if config.swarm.encryption == "tls":
+        fault(
+            "swarm.encryption",
+            "tls",
+            "is not in this version: use handshake (payload in clear) or full (RC4, twice the CPU)",
+        )
 
 
 def is_loopback(listen: str) -> bool:
@@ -75,10 +135,20 @@ def is_loopback(listen: str) -> bool:
     host, _ = split_listen(listen)
     if host == "localhost":
         return True
+    address = _numeric(host)
+    return address is not None and address.is_loopback
+
+
+def _is_wildcard(host: str) -> bool:
+    address = _numeric(host)
+    return address is not None and address.is_unspecified
+
+
+def _numeric(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
 
 
 def _unsupported(config: Config, sources: Mapping[str, str]) -> list[Fault]:

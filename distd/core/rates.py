@@ -63,6 +63,23 @@ class Meter:
         return rates
 
 
+class SourceMeter(Meter):
+    """Bytes over time, all together and those of each source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hub = Meter()
+        self.peers = Meter()
+
+    def add_from_hub(self, size_bytes: int, now: float) -> None:
+        self.add(size_bytes, now)
+        self.hub.add(size_bytes, now)
+
+    def add_from_peers(self, size_bytes: int, now: float) -> None:
+        self.add(size_bytes, now)
+        self.peers.add(size_bytes, now)
+
+
 @dataclass(frozen=True, slots=True)
 class TimeLeft:
     eta_s: float

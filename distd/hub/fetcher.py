@@ -41,12 +41,17 @@ READ_BUFFER_BYTES = 2**20
 HEADER_BYTES_MAX = 16_384
 """Longest header field: a signed URL with a policy has about 2 kB, aiohttp's own limit is 8 kB."""
 
+LIFETIME_S_MAX = 86_400.0
+"""Longest use of a URL that somebody else named: the Hub's own live an hour."""
+
 _CONTENT = (200, 206)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEP_URL = (FaultKind.RATE_LIMITED, FaultKind.RANGE_IGNORED)
 """Faults of a data server that another URL would not cure; after all others the Hub may name a better server."""
 
 Sink = Callable[[bytes], Awaitable[None]]
+Locate = Callable[[RemoteFile], Awaitable[tuple[str, float] | None]]
+"""Asked for a file's signed URL, and the seconds it may be used, before the Hub is; None: ask the Hub. May raise FetchFailed."""
 _Key = tuple[Repo, str, str]
 
 
@@ -63,7 +68,8 @@ class Fetcher:
 
     Use as an async context manager, or call `open` and `close`. `token` is called for every request to the Hub.
     `stall_s` is the longest silence of a server, `connect_s` the longest set-up of a connection. `on_wire` is called
-    with the length of each received part of a body, `on_response` with the status of each answer.
+    with the length of each received part of a body, `on_response` with the status of each answer. `locate`, which may
+    be set later, knows URLs that somebody else has asked for.
     Raises ValueError for an endpoint that is no http or https URL.
     """
 
@@ -79,7 +85,9 @@ class Fetcher:
         connect_s: float = 10.0,
         on_wire: Callable[[int], None] | None = None,
         on_response: Callable[[int], None] | None = None,
+        locate: Locate | None = None,
     ) -> None:
+        self.locate = locate
         self.endpoint = endpoint.rstrip("/")
         self._origin = origin(self.endpoint)
         self._token = token
@@ -155,9 +163,25 @@ class Fetcher:
         finally:
             self._running.discard(scope)
 
+    async def location(self, remote: RemoteFile) -> tuple[str, float] | None:
+        """The file's signed URL and the seconds it may be used; None where the Hub serves the file itself.
+
+        Asks the Hub, never `locate`, and only when it is not known. The URL is a secret: it is not to be logged.
+        Raises FetchFailed.
+        """
+        key = _key(remote)
+        if self._locations.find(key, time.monotonic()) is None:
+            found = await self._locate(key, remote, Span(0, min(1, remote.file.size_bytes)))
+            if isinstance(found, _Answer):
+                found.response.close()
+        location = self._locations.find(key, time.monotonic())
+        if location is None or location.url is None:
+            return None
+        return location.url, location.use_until - time.monotonic()
+
     async def _open_body(self, remote: RemoteFile, span: Span) -> _Answer:
-        key = (remote.repo, remote.commit, remote.file.path)
-        found = await self._locate(key, remote, span)
+        key = _key(remote)
+        found = await self._locate(key, remote, span, self.locate)
         if isinstance(found, _Answer):
             return found
         try:
@@ -171,10 +195,13 @@ class Fetcher:
         found = await self._locate(key, remote, span)
         return found if isinstance(found, _Answer) else await self._ask_data(found, remote, span)
 
-    async def _locate(self, key: _Key, remote: RemoteFile, span: Span) -> str | _Answer:
+    async def _locate(
+        self, key: _Key, remote: RemoteFile, span: Span, others: Locate | None = None
+    ) -> str | _Answer:
         """The file's signed URL; or the Hub's own answer for the span, where it serves the file itself.
 
         Spans that begin together ask the Hub once: the first asks, the others use what it learns or share its failure.
+        `others` are asked before the Hub.
         """
         while (location := self._locations.find(key, time.monotonic())) is None and key in self._flights:
             flight = self._flights[key]
@@ -186,7 +213,8 @@ class Fetcher:
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         fault = None
         try:
-            return await self._ask_hub(key, remote, span)
+            told = await others(remote) if others else None
+            return self._take(key, *told) if told else await self._ask_hub(key, remote, span)
         except FetchFailed as failed:
             if self._locations.find(key, time.monotonic()) is None:
                 fault = failed.fault  # else it is a fault of this span alone
@@ -194,6 +222,18 @@ class Fetcher:
         finally:
             del self._flights[key]
             flight.set_result(fault)
+
+    def _take(self, key: _Key, told: str, left_s: float) -> str:
+        """Remembers a URL from elsewhere, held to the rules for the Hub's own redirects. Raises FetchFailed."""
+        try:
+            url = redirect_target(self.endpoint, told)
+        except ValueError as error:
+            source = Source(self.endpoint, host_shown(self.endpoint), is_hub=True, authenticated=False)
+            raise FetchFailed(
+                source.fault(FaultKind.SERVER_ERROR, f"is said to send us on: {error}")
+            ) from None
+        self._locations.keep(key, Location(url, time.monotonic() + min(left_s, LIFETIME_S_MAX)))
+        return url
 
     async def _ask_hub(self, key: _Key, remote: RemoteFile, span: Span) -> str | _Answer:
         """Asks the Hub's own origin, with the token, and remembers where the file is."""
@@ -314,6 +354,10 @@ class Fetcher:
             raise FetchFailed(source.fault(FaultKind.CUT, detail)) from None  # as in _get
         self._on_wire(len(chunk))
         return chunk
+
+
+def _key(remote: RemoteFile) -> _Key:
+    return remote.repo, remote.commit, remote.file.path
 
 
 def _circle(source: Source) -> FetchFault:

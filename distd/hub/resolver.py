@@ -73,6 +73,12 @@ class Resolver:
         """
         return await self._in_thread(lambda: self._resolve(ref))
 
+    async def commit(self, ref: Ref) -> str:
+        """Only the commit that `ref` names now: one request, none for a commit. Raises as `resolve`."""
+        return (
+            ref.revision if is_commit(ref.revision) else await self._in_thread(lambda: self._ask_commit(ref))
+        )
+
     async def prepare(self) -> None:
         """Imports the Hub's library (0.3 s of CPU) ahead of the first question. Idempotent."""
         await self._in_thread(self._open_client)
@@ -115,6 +121,17 @@ class Resolver:
             return self._client
 
     def _resolve(self, ref: Ref) -> Manifest:
+        def question(api: HfApi, asked: Asked) -> Manifest:
+            commit = ref.revision if is_commit(ref.revision) else _commit(api, ref)
+            return Manifest(ref.repo, commit, checked_files(_files(api, ref, commit, asked)))
+
+        return self._ask(ref, question)
+
+    def _ask_commit(self, ref: Ref) -> str:
+        return self._ask(ref, lambda api, _: _commit(api, ref))
+
+    def _ask(self, ref: Ref, question: Callable[[HfApi, Asked], _T]) -> _T:
+        """The answer to a question about `ref`, or the error that `resolve` tells of."""
         from huggingface_hub.errors import HfHubHTTPError
 
         from distd.hub.metadata import BadAnswer, TryAgain, calling
@@ -125,8 +142,7 @@ class Resolver:
         api = self._api(token)
         try:
             with calling(self._open_client()):
-                commit = ref.revision if is_commit(ref.revision) else _commit(api, ref)
-                return Manifest(ref.repo, commit, checked_files(_files(api, ref, commit, asked)))
+                return question(api, asked)
         except HfHubHTTPError as error:
             raise refusal(asked, error.response.status_code, error.response.headers) from error
         except TryAgain as error:

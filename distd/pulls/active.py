@@ -11,7 +11,7 @@ from dataclasses import replace
 from distd.api.schema import PullRequest
 from distd.core import pull as core
 from distd.core.manifest import Manifest, ManifestFile
-from distd.core.rates import Meter
+from distd.core.rates import SourceMeter
 from distd.core.refs import Ref, parse_repo
 from distd.errors import DistdError, HashMismatch, Problem
 from distd.hub.fetcher import RemoteFile
@@ -46,7 +46,7 @@ class ActivePull:
         self.request = request
         self.ref = Ref(parse_repo(request.repo, request.type), request.revision)
         self.machine = core.PullMachine(record)
-        self.meter = Meter()
+        self.meter = SourceMeter()
         self.manifest: Manifest | None = None
         self.files: tuple[ManifestFile, ...] | None = None
         self._planner = planner

@@ -27,6 +27,7 @@ from distd.core.pull import FINISHED, Save, Tell
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound, Problem
 from distd.pulls.fleet_views import fleet_view
 from distd.pulls.service import PullService, number_of, selected, start_at
+from distd.pulls.views import rfc3339
 from distd.state.pulls import PullTable
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ ASKS_AT_ONCE = 64
 """Questions under way, over all fleet pulls: a large fleet takes several batches, not all sockets."""
 UNFINISHED_FLEETS_MAX = 100
 """Each asks all its nodes every second or so; more than anybody waits for."""
+FINISHED_FLEETS_KEPT = 100
+"""In memory, with the last word of every node: some hundred kilobytes each in a fleet of hundreds."""
 NAMES_TOLD_MAX = 50
 """Members listed in a refusal; a person looks for a typing error among them."""
 
@@ -124,6 +127,7 @@ class FleetPulls:
         """Goes on with what was unfinished."""
         for request, record in await self._table.load_fleets():
             self._go_on(request, record)
+        self._forget_oldest()
 
     async def close(self) -> None:
         """Leaves fleet pulls as they are; the next start goes on with them."""
@@ -159,7 +163,9 @@ class FleetPulls:
             if same and fleet.record.wish != "cancel":
                 return self.get(fleet.record.id)
         if len(unfinished) >= UNFINISHED_FLEETS_MAX:
-            raise Conflict(f"{UNFINISHED_FLEETS_MAX} pulls on several nodes are unfinished: wait, or cancel some")
+            raise Conflict(
+                f"{UNFINISHED_FLEETS_MAX} pulls on several nodes are unfinished: wait, or cancel some"
+            )
         id_, number = self._local.new_id()
         parts = {name: core.Part() for name in names}
         record = core.FleetRecord(id_, number, "queued", time.time(), parts)
@@ -214,7 +220,8 @@ class FleetPulls:
 
     async def story(self, pull_id: str, after_seq: int, limit: int) -> list[StoryEntry]:
         if pull_id in self._fleets:
-            return await self._local.told(pull_id, after_seq, limit)
+            lines = await self._table.story(pull_id, after_seq, limit)
+            return [StoryEntry(line.seq, rfc3339(line.time) or "", line.event, line.text) for line in lines]
         return await self._local.story(pull_id, after_seq, limit)
 
     async def plan(self, request: PullRequest) -> PlanView:
@@ -244,7 +251,9 @@ class FleetPulls:
 
     async def _round(self, fleet: _Fleet) -> None:
         fleet.asked_at = time.monotonic()
-        await self._take(fleet, await asyncio.gather(*(self._ask(fleet, ask) for ask in fleet.machine.asks())))
+        await self._take(
+            fleet, await asyncio.gather(*(self._ask(fleet, ask) for ask in fleet.machine.asks()))
+        )
 
     async def _ask(self, fleet: _Fleet, ask: core.Ask) -> core.Event:
         """Every ending of a question is an event."""
@@ -280,16 +289,19 @@ class FleetPulls:
         own: PullView | None = None
         if part is not None and part.report is not None and part.report.pull_id:
             with suppress(NotFound):  # its record is older than what is kept
-                own = self._local.get(part.report.pull_id) if with_files else self._local.brief(part.report.pull_id)
+                own = (
+                    self._local.get(part.report.pull_id)
+                    if with_files
+                    else self._local.brief(part.report.pull_id)
+                )
         now = time.monotonic()
         troubles = {name: fleet.machine.trouble(name, now) for name in fleet.record.parts}
         return fleet_view(fleet.request, fleet.record, own, self._nodes.me, troubles)
 
     def _forget_oldest(self) -> None:
-        """As the table does with finished pulls, counted here for fleets alone: the smaller bound holds."""
         finished = [fleet.record for fleet in self._fleets.values() if fleet.record.state in FINISHED]
         finished.sort(key=lambda record: record.number)
-        for record in finished[: max(0, len(finished) - UNFINISHED_FLEETS_MAX)]:
+        for record in finished[: max(0, len(finished) - FINISHED_FLEETS_KEPT)]:
             del self._fleets[record.id]
 
 

@@ -7,18 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from distd.core.manifest import Manifest, ManifestFile
 from distd.core.pull import BlobNeed
 from distd.core.refs import Ref, Repo, is_commit
 from distd.core.selection import Selection, Weights, select
 from distd.errors import DistdError, HubUnreachable, NoSpace, RateLimited
-from distd.hub.resolver import Resolver
 from distd.store.blobs import BlobStore
 from distd.store.cache import HubCache
 from distd.store.manifests import ManifestStore
+
+
+class ManifestSource(Protocol):
+    """Who says what a ref means: the Hub, or the cluster that asks it once for all."""
+
+    async def resolve(self, ref: Ref) -> Manifest:
+        """The commit that `ref` names now, and its files. Raises as `distd.hub.resolver.Resolver.resolve`."""
+
+
+class Others(Protocol):
+    """The other members of the cluster, as far as they spare a pull the Hub."""
+
+    async def holders(self, blobs: Iterable[tuple[str, int]]) -> Mapping[str, frozenset[str]]:
+        """Who of them holds each verified blob (name, size); blobs that nobody holds are left out."""
+
+    async def remembered(self, ref: Ref) -> Manifest | None:
+        """The latest manifest for `ref` that one of them has stored."""
+
+    def may_fetch(self) -> bool:
+        """Whether one of them fetches from the Hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,8 @@ class Plan:
     """(event, text) for the story: content adopted from the cache, or found there with another hash."""
     needs: tuple[BlobNeed, ...]
     space: Space
+    held_by_others: frozenset[str] = frozenset()
+    """Needed blobs that some live member holds verified."""
 
     @property
     def bytes_total(self) -> int:
@@ -70,7 +92,7 @@ class Planner:
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver: ManifestSource,
         manifests: ManifestStore,
         blobs: BlobStore,
         cache: HubCache,
@@ -80,7 +102,9 @@ class Planner:
         reserve_bytes: int,
         max_bytes: int,
         unreserved_bytes: Callable[[], int],
+        others: Others | None = None,
     ) -> None:
+        self._others = others
         self._resolver = resolver
         self._manifests = manifests
         self._blobs = blobs
@@ -118,15 +142,17 @@ class Planner:
                 journalled = self._blobs.incoming_bytes(file.etag)
                 reused = sum(journalled.values()) if journalled else 0
                 needs[file.etag] = BlobNeed(file.etag, file.size_bytes, file.path, reused)
-        if needs and trouble is not None:
-            raise trouble
-        if needs and not self._may_fetch:
-            raise HubUnreachable(self._endpoint, "hub.fetch is off on this node")
+        elsewhere = await self._held_by_others(needs)
+        if needs.keys() - elsewhere:
+            if trouble is not None:
+                raise trouble
+            if not self._may_fetch and not (self._others and self._others.may_fetch()):
+                raise HubUnreachable(self._endpoint, "hub.fetch is off on this node")
         if trouble is not None:
             text = f"{trouble.title}; commit {manifest.commit}, the last one known, is used"
             remarks.append((trouble.code, text))
         space = self._space(tuple(needs.values()))
-        return Plan(manifest, selection, tuple(remarks), tuple(needs.values()), space)
+        return Plan(manifest, selection, tuple(remarks), tuple(needs.values()), space, elsewhere)
 
     async def _manifest(self, ref: Ref) -> tuple[Manifest, DistdError | None]:
         """The manifest, and why it is not fresh if it is not."""
@@ -139,6 +165,10 @@ class Planner:
         except (HubUnreachable, RateLimited) as error:
             known_ref = self._manifests.ref(ref.repo, ref.revision)
             last = await self._load(ref.repo, known_ref.commit) if known_ref else None
+            if last is None and self._others:
+                last = await self._others.remembered(ref)
+                if last is not None:
+                    await self._manifests.save(last)
             if last is None:
                 raise
             return last, error
@@ -146,6 +176,12 @@ class Planner:
         if not is_commit(ref.revision):
             await self._manifests.save_ref(ref.repo, ref.revision, manifest.commit, time.time())
         return manifest, None
+
+    async def _held_by_others(self, needs: Mapping[str, BlobNeed]) -> frozenset[str]:
+        if not needs or self._others is None:
+            return frozenset()
+        found = await self._others.holders((need.etag, need.size_bytes) for need in needs.values())
+        return frozenset(found)
 
     async def _load(self, repo: Repo, commit: str) -> Manifest | None:
         # Parsing a manifest of 200,000 files takes a second: off the loop.

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+from msgspec import structs
+
 from distd.api.schema import (
     DiskView,
     LeftOutFile,
@@ -20,7 +22,7 @@ from distd.api.schema import (
 )
 from distd.core import pull as core
 from distd.core.manifest import ManifestFile
-from distd.core.rates import Meter
+from distd.core.rates import SourceMeter
 from distd.core.refs import Ref, parse_ref, parse_repo
 from distd.core.selection import select
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound
@@ -55,8 +57,6 @@ class PullService:
     def __init__(
         self,
         *,
-        node_name: str,
-        zone: str,
         planner: Planner,
         transfers: BlobSupply,
         blobs: BlobStore,
@@ -64,8 +64,6 @@ class PullService:
         table: PullTable,
         publish: Callable[[ActivePull], Awaitable[str]],
     ) -> None:
-        self._node_name = node_name
-        self._zone = zone
         self._planner = planner
         self._transfers = transfers
         self._blobs = blobs
@@ -76,11 +74,11 @@ class PullService:
         self._active: dict[str, ActivePull] = {}
         self._finished_files: dict[str, tuple[ManifestFile, ...]] = {}
         self._last_number = 0
-        self._idle_meter = Meter()
+        self._idle_meter = SourceMeter()
 
     async def open(self) -> None:
+        self._last_number = await self._table.last_number()
         for request, record in await self._table.load():
-            self._last_number = max(self._last_number, record.number)
             if record.state in core.FINISHED:
                 self._records[record.id] = (request, record)
             else:
@@ -110,28 +108,37 @@ class PullService:
     def is_pulling(self, type_: str, repo: str) -> bool:
         return any(pull.request.type == type_ and pull.request.repo == repo for pull in self._active.values())
 
+    def new_id(self) -> tuple[str, int]:
+        """An id for the next pull of any kind, and the number in it."""
+        self._last_number += 1
+        return f"{self._last_number}-{secrets.token_hex(2)}", self._last_number
+
+    def brief(self, pull_id: str) -> PullView:
+        """As `get`, without files."""
+        return self._view(pull_id, with_files=False)
+
     def active_views(self) -> tuple[PullView, ...]:
         return tuple(self._view(pull_id, with_files=False) for pull_id in self._active)
 
     # The API's Pulls.
 
     async def submit(self, request: PullRequest) -> PullView:
-        request = self._checked(request)
-        key = _selected(request)
+        request = self.checked(request)
+        key = selected(request)
         for pull in self._active.values():
-            if _selected(pull.request) == key and pull.record.state not in core.FINISHED:
+            if selected(pull.request) == key and pull.record.state not in core.FINISHED:
                 return self.get(pull.record.id)
         if len(self._active) >= UNFINISHED_PULLS_MAX:
             raise Conflict(
                 f"{UNFINISHED_PULLS_MAX} pulls are unfinished already: wait for some, or cancel some"
             )
-        self._last_number += 1
+        id_, number = self.new_id()
         record = core.PullRecord(
-            id=f"{self._last_number}-{secrets.token_hex(2)}",
-            number=self._last_number,
+            id=id_,
+            number=number,
             state="queued",
             created_at=time.time(),
-            start_at=_start_at(request.at),
+            start_at=start_at(request.at),
         )
         pull = self._activate(request, record)  # before the first await: an equal request meanwhile finds it
         try:
@@ -148,11 +155,11 @@ class PullService:
     def page(
         self, states: frozenset[PullState], after: str | None, limit: int
     ) -> tuple[list[PullView], str | None]:
-        ids = sorted([*self._records, *self._active], key=_number, reverse=True)
+        ids = sorted([*self._records, *self._active], key=number_of, reverse=True)
         chosen = [
             pull_id
             for pull_id in ids
-            if (after is None or _number(pull_id) < _number(after))
+            if (after is None or number_of(pull_id) < number_of(after))
             and (not states or self._pair(pull_id)[1].state in states)
         ]
         views = [self._view(pull_id, with_files=False) for pull_id in chosen[:limit]]
@@ -176,7 +183,7 @@ class PullService:
         return [StoryEntry(line.seq, rfc3339(line.time) or "", line.event, line.text) for line in lines]
 
     async def plan(self, request: PullRequest) -> PlanView:
-        request = self._checked(request)
+        request = self.checked(request)
         ref = Ref(parse_repo(request.repo, request.type), request.revision)
         plan = await self._planner.plan(ref, request.include, request.exclude, request.weights)
         return _plan_view(request, plan)
@@ -212,7 +219,7 @@ class PullService:
         if pull.files is not None:
             self._finished_files[pull.record.id] = pull.files
         while len(self._records) > FINISHED_KEPT:
-            del self._records[min(self._records, key=_number)]
+            del self._records[min(self._records, key=number_of)]
 
     def _pair(self, pull_id: str) -> tuple[PullRequest, core.PullRecord]:
         if pull := self._active.get(pull_id):
@@ -232,7 +239,6 @@ class PullService:
             meter=pull.meter if pull else self._idle_meter,
             now=time.monotonic(),
             stalled_reason=pull.stalled_reason() if pull else None,
-            node_name=self._node_name,
         )
 
     def _progress(self, etag: str) -> dict[str, int] | None:
@@ -265,29 +271,14 @@ class PullService:
             return ()
         return selected.files if selected else ()
 
-    def _checked(self, request: PullRequest) -> PullRequest:
-        """The request with its ref in normal form. Raises InvalidRequest."""
+    def checked(self, request: PullRequest) -> PullRequest:
+        """The request with its ref in normal form. Raises InvalidRequest. Nodes and zone are the fleet's business."""
         ref = parse_ref(request.repo, request.type, request.revision if request.revision != "main" else None)
-        _start_at(request.at)
-        for name in request.nodes:
-            if name not in ("all", self._node_name):
-                raise InvalidRequest(
-                    f"no member of the cluster is called {name!r}; members: {self._node_name}"
-                )
-        if request.zone is not None and request.zone != self._zone:
-            raise InvalidRequest(
-                f"no member of the cluster is in zone {request.zone!r}; zones: {self._zone!r}"
-            )
-        return PullRequest(
-            **{
-                **{name: getattr(request, name) for name in request.__struct_fields__},
-                "repo": ref.repo.id,
-                "revision": ref.revision,
-            }
-        )
+        start_at(request.at)
+        return structs.replace(request, repo=ref.repo.id, revision=ref.revision)
 
 
-def _number(pull_id: str) -> int:
+def number_of(pull_id: str) -> int:
     """Pulls are numbered in the order of their creation; an id is that number and a few random digits, which
     tell pulls of one number apart after the database was lost. Raises InvalidRequest for what is no id."""
     number = pull_id.partition("-")[0]
@@ -296,7 +287,7 @@ def _number(pull_id: str) -> int:
     return int(number)
 
 
-def _selected(request: PullRequest) -> Selected:
+def selected(request: PullRequest) -> Selected:
     """What makes two unfinished pulls the same one: type, repo, requested revision and selection."""
     weights = request.weights or ("all" if request.include else "auto")
     return (
@@ -309,7 +300,7 @@ def _selected(request: PullRequest) -> Selected:
     )
 
 
-def _start_at(at: str | None) -> float | None:
+def start_at(at: str | None) -> float | None:
     if at is None:
         return None
     try:
@@ -324,6 +315,9 @@ def _start_at(at: str | None) -> float | None:
 def _plan_view(request: PullRequest, plan: Plan) -> PlanView:
     needs = {need.etag: need for need in plan.needs}
     needed = sum(need.size_bytes - need.reused_bytes for need in plan.needs)
+    from_peers = sum(
+        need.size_bytes - need.reused_bytes for need in plan.needs if need.etag in plan.held_by_others
+    )
     seen: set[str] = set()
     files = []
     for file in plan.selection.files:
@@ -344,8 +338,8 @@ def _plan_view(request: PullRequest, plan: Plan) -> PlanView:
         ),
         bytes_total=plan.bytes_total,
         bytes_reused=plan.bytes_total - needed,
-        bytes_from_peers=0,
-        bytes_from_hub=needed,
+        bytes_from_peers=from_peers,
+        bytes_from_hub=needed - from_peers,
         bytes_left_out=sum(item.file.size_bytes for item in plan.selection.left_out),
         disk=DiskView(
             space.path,

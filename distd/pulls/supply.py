@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from distd.core.desk_events import Order
-from distd.core.rates import Meter
+from distd.core.rates import SourceMeter
 from distd.errors import DistdError
 from distd.hub.fetcher import RemoteFile
 
@@ -23,8 +23,8 @@ class BlobListener(Protocol):
 class BlobSupply(Protocol):
     """Gets blobs into the store."""
 
-    def want(self, remote: RemoteFile, order: Order, listener: BlobListener, meter: Meter) -> None:
-        """Have the blob fetched; the listener hears of it. `meter` counts its bytes as they arrive."""
+    def want(self, remote: RemoteFile, order: Order, listener: BlobListener, meter: SourceMeter) -> None:
+        """Have the blob fetched; the listener hears of it. `meter` counts its bytes by source as they arrive."""
 
     def drop(self, etag: str, listener: BlobListener, *, discard: bool) -> None:
         """This listener wants the blob no more; when nobody does, it stops. Idempotent.

@@ -19,7 +19,7 @@ from typing import Any
 from distd.core import desk_events as desk
 from distd.core.desk import FetchDesk
 from distd.core.faults import FetchFailed
-from distd.core.rates import Meter
+from distd.core.rates import Meter, SourceMeter
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
@@ -33,13 +33,24 @@ log = logging.getLogger(__name__)
 @dataclass
 class _Want:
     listener: BlobListener
-    meter: Meter
+    meter: SourceMeter
+
+
+@dataclass(frozen=True)
+class Released:
+    """A blob given back by `Transfers.release`. Its incoming file is free when `closing` is done."""
+
+    remote: RemoteFile
+    order: desk.Order
+    wants: tuple[tuple[BlobListener, SourceMeter], ...]
+    closing: asyncio.Task[None]
 
 
 @dataclass
 class _Transfer:
     etag: str
     remote: RemoteFile
+    order: desk.Order
     wants: list[_Want]
     incoming: IncomingBlob | None = None
     hasher: PrefixHasher | None = None
@@ -77,7 +88,7 @@ class Transfers:
         self._timer: asyncio.TimerHandle | None = None
         self.hub_meter = Meter()
 
-    def want(self, remote: RemoteFile, order: desk.Order, listener: BlobListener, meter: Meter) -> None:
+    def want(self, remote: RemoteFile, order: desk.Order, listener: BlobListener, meter: SourceMeter) -> None:
         """Have the blob fetched; the listener hears of it. `meter` counts its bytes as they arrive."""
         file = remote.file
         transfer = self._transfers.get(file.etag)
@@ -88,7 +99,8 @@ class Transfers:
             return
         if transfer is None:
             before = self._blobs.incoming_bytes(file.etag)
-            transfer = self._transfers[file.etag] = _Transfer(file.etag, remote, [], before=before)
+            transfer = self._transfers[file.etag] = _Transfer(file.etag, remote, order, [], before=before)
+        transfer.order = min(transfer.order, order)
         transfer.wants.append(_Want(listener, meter))
         if transfer.arrived:
             listener.blob_arrived(file.etag)
@@ -115,6 +127,23 @@ class Transfers:
     def _discard_unwanted(self, etag: str) -> None:
         if etag not in self._transfers and etag not in self._closing:
             self._blobs.discard(etag)
+
+    def knows(self, etag: str) -> bool:
+        """Whether the blob is wanted here, or its incoming file is still being closed."""
+        return etag in self._transfers or etag in self._closing
+
+    def release_all(self) -> list[Released]:
+        """Stops all that has not wholly arrived and gives it back, for another way to go on with it."""
+        return [self._release(each) for each in list(self._transfers.values()) if self._is_releasable(each)]
+
+    def _is_releasable(self, transfer: _Transfer) -> bool:
+        return not transfer.arrived and not transfer.accepting and transfer.remote.file.size_bytes > 0
+
+    def _release(self, transfer: _Transfer) -> Released:
+        self._post(desk.BlobDropped(transfer.etag))
+        self._close_later(transfer, discard=False)
+        wants = tuple((want.listener, want.meter) for want in transfer.wants)
+        return Released(transfer.remote, transfer.order, wants, self._closing[transfer.etag])
 
     def progress(self, etag: str) -> dict[str, int] | None:
         """Accepted bytes by source of a blob being fetched; None when it is not known here."""
@@ -248,7 +277,7 @@ class Transfers:
             now = time.monotonic()
             self.hub_meter.add(len(chunk), now)
             for want in transfer.wants:
-                want.meter.add(len(chunk), now)
+                want.meter.add_from_hub(len(chunk), now)
             await writer.write(chunk)
 
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from distd.api.schema import ErrorView, FileState, FileView, NodePullView, PullRequest, PullView
+from distd.api.schema import ErrorView, FileState, FileView, PullRequest, PullView
 from distd.core.manifest import ManifestFile
 from distd.core.pull import FINISHED, BlobNeed, PullRecord, own_share
-from distd.core.rates import Meter, TimeLeft, time_left
+from distd.core.rates import Meter, SourceMeter, TimeLeft, time_left
 from distd.errors import Problem
 
 RATE_WINDOW_S = 5.0
@@ -44,10 +44,9 @@ def pull_view(
     *,
     progress: Progress,
     files: tuple[ManifestFile, ...] | None,
-    meter: Meter,
+    meter: SourceMeter,
     now: float,
     stalled_reason: str | None,
-    node_name: str,
 ) -> PullView:
     """The pull as JSON types. `files` None leaves the file list out (for lists of pulls). `now` is monotonic."""
     by_need = {need.etag: need_sources(record, need, progress) for need in record.needs}
@@ -56,14 +55,10 @@ def pull_view(
     reused = record.reused_bytes + sum(sources.get("reused", 0) for sources in by_need.values())
     done = hub + peers + reused
     active = record.state in ("downloading", "verifying")
-    rate = meter.rate(RATE_WINDOW_S, now) if active else 0.0
+    hub_rate = meter.hub.rate(RATE_WINDOW_S, now) if active else 0.0
+    peers_rate = meter.peers.rate(RATE_WINDOW_S, now) if active else 0.0
     left = _estimate(record, done, meter, now)
     file_views = tuple(_file_view(record, by_need, file) for file in files or ())
-    error = error_view(record.problem)
-    nodes: tuple[NodePullView, ...] = ()
-    if request.nodes or request.zone:
-        eta_s = left.eta_s if left else None
-        nodes = (NodePullView(node_name, record.id, record.state, done, eta_s, error),)
     return PullView(
         id=record.id,
         repo=request.repo,
@@ -87,20 +82,19 @@ def pull_view(
             if files is not None and record.commit is not None
             else None
         ),
-        rate_bytes_per_s=rate,
-        rate_hub_bytes_per_s=rate,
-        rate_peers_bytes_per_s=0.0,
+        rate_bytes_per_s=hub_rate + peers_rate,
+        rate_hub_bytes_per_s=hub_rate,
+        rate_peers_bytes_per_s=peers_rate,
         eta_s=left.eta_s if left else None,
         eta_low_s=left.low_s if left else None,
         eta_high_s=left.high_s if left else None,
         stalled_reason=stalled_reason,
         files=file_views,
-        error=error,
+        error=error_view(record.problem),
         snapshot_path=record.snapshot_path,
         created_at=rfc3339(record.created_at) or "",
         started_at=rfc3339(record.started_at),
         finished_at=rfc3339(record.finished_at),
-        nodes=nodes,
     )
 
 

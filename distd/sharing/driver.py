@@ -12,17 +12,16 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any
 
-import xxhash
-
-from distd.core.rates import Meter
+from distd.core.rates import SourceMeter
 from distd.errors import DistdError, NoSpace, StorageFailed
-from distd.hub.fetcher import Fetcher, RemoteFile
-from distd.sharing.ledgers import LedgerStore
-from distd.sharing.spans import HubSpans, digests_of
-from distd.store.blobs import BlobStore
+from distd.hub.fetcher import RemoteFile
+from distd.sharing.failures import error_of
+from distd.sharing.means import Means, Outcome
+from distd.sharing.reading import digests_on_disk, xxh3_on_disk
+from distd.sharing.spans import HubSpans
 from distd.store.hashing import PrefixHasher, hash_open_file
 from distd.store.incoming import IncomingBlob
 from peers import member_actions as act
@@ -33,54 +32,14 @@ from peers.ledger import Claim, Digests
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind, hot_metainfo, sealed_metainfo
-from peers.swarm import Endpoint, JournalMismatch, Swarm, SwarmError
+from peers.swarm import JournalMismatch, SwarmError
 from peers.swarm_choice import Stage
 
 log = logging.getLogger(__name__)
 
-READ_BLOCK_BYTES = 2**20
-"""Read at once when a piece is digested without a swarm."""
-
-
-class Neighbours(Protocol):
-    """What a driver needs of the cluster."""
-
-    @property
-    def me(self) -> str: ...
-
-    def live(self) -> frozenset[str]: ...
-
-    def swarm_endpoint(self, member: str, kind: Kind) -> Endpoint | None:
-        """Where a member's session listens; None when it is not known."""
-
-    async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
-        """The lead's word, or None when it cannot be reached in time."""
-
-    async def wake(self, member: str, blob: Blob) -> None:
-        """Tells a holder that its copy is wanted; a failure is of no consequence."""
-
-
-@dataclass(frozen=True)
-class Means:
-    """What all drivers of a node share."""
-
-    blobs: BlobStore
-    ledgers: LedgerStore
-    fetcher: Fetcher
-    swarm: Swarm
-    neighbours: Neighbours
-    secret: bytes
-    may_fetch: bool
-    hub_meter: Meter
-    peers_meter: Meter
-
-
-@dataclass
-class Outcome:
-    """How it ended for those who wait: `error` None when the blob is verified."""
-
-    by_source: dict[str, int]
-    error: DistdError | None = None
+FAREWELL_S = 1.0
+"""How long closing waits for the lead to hear of it: then what was leased here, or held only here, is fetched
+by others at once. A lead that does not answer finds out by itself."""
 
 
 class BlobDriver:
@@ -114,7 +73,9 @@ class BlobDriver:
         self._asking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._kind: Kind | None = None
-        self.meters: list[Meter] = []
+        self._disk_error: DistdError | None = None
+        self._heard = asyncio.Event()
+        self.meters: list[SourceMeter] = []
 
     @property
     def stage(self) -> Stage:
@@ -152,6 +113,7 @@ class BlobDriver:
                 means.fetcher,
                 means.blobs.workers.disk,
                 feed=self.feed,
+                fetched=self._fetched,
                 received=self._count_hub,
             )
         self._machine = BlobMember(
@@ -169,29 +131,53 @@ class BlobDriver:
 
     def feed(self, happened: event.MemberEvent) -> None:
         """Something happened; what follows is done in order."""
+        self._handle(happened)
+
+    def _handle(self, happened: event.MemberEvent) -> list[act.MemberAction]:
         if self._machine is None:
-            return
+            return []
         now = time.monotonic()
         before = self._machine.stage
-        for action in self._machine.handle(happened, now):
+        actions = self._machine.handle(happened, now)
+        for action in actions:
             self._actions.put_nowait(action)
-        if self._machine.stage is not before:
-            self._changed(self)
+        if self._machine.asking.all_heard:
+            self._heard.set()
+        else:
+            self._heard.clear()
         if self._timer:
             self._timer.cancel()
         deadline = self._machine.deadline(now)
         if deadline != float("inf"):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.001, deadline - now), self.feed, event.Ticked())
+        if self._machine.stage is not before:
+            self._changed(self)
+        return actions
+
+    def _fetched(self, happened: event.HubPieceFetched) -> bool:
+        """Tells the machine of a piece from the Hub; whether its bytes will be taken with `HubSpans.take`."""
+        placing = (act.AddPieceToSwarm(happened.piece), act.WritePiece(happened.piece))
+        return any(action in placing for action in self._handle(happened))
+
+    async def farewell(self) -> None:
+        """Nobody here wants the blob any longer, or it failed: tells the lead. `close` follows."""
+        if self._machine is None or self._machine.stage is Stage.PUBLISHED:
+            return
+        self.feed(event.BlobAbandoned())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._heard.wait()
 
     async def close(self) -> None:
-        """Leaves swarm and Hub; what is journalled stays."""
+        """Leaves swarm and Hub; what is journalled stays. Idempotent."""
         if self._timer:
             self._timer.cancel()
         self._machine = None
-        for task in tuple(self._tasks):
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._spans:
             await self._spans.close()
         await self._leave()
@@ -214,7 +200,7 @@ class BlobDriver:
             xxh3 = incoming.digest(piece)
             claim = by_digest.get((piece, xxh3))
             if claim is None:
-                digests = await asyncio.to_thread(self._digest_on_disk, incoming.fd, piece)
+                digests = await asyncio.to_thread(digests_on_disk, incoming.fd, self.blob, piece)
                 if digests.xxh3 != xxh3:
                     incoming.forget((piece,))
                     continue
@@ -222,12 +208,10 @@ class BlobDriver:
             journal[piece] = claim
         return journal
 
-    def _digest_on_disk(self, fd: int, piece: int) -> Digests:
-        start = piece * self.blob.piece_len_bytes
-        return digests_of(os.pread(fd, self.blob.piece_bytes(piece), start))
-
     def _lost(self, index: int) -> None:
-        """A journalled piece rotted: the machine starts anew without it."""
+        """A piece that an earlier run journalled is not what it was then."""
+        self._from_hub.discard(index)
+        self.feed(event.PieceLost(index))
         self._tell("piece_lost", f"piece {index} did not survive the last stop; it is fetched again")
 
     # Doing.
@@ -241,23 +225,25 @@ class BlobDriver:
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except NoSpace as error:
-            self.feed(event.DiskFailed(no_space=True, detail=str(error)))
-        except (DistdError, SwarmError, OSError) as error:
-            self.feed(event.DiskFailed(no_space=False, detail=str(error)))
         except Exception as error:
-            log.exception("blob %s failed", self.blob.name)
-            self.feed(event.DiskFailed(no_space=False, detail=f"{type(error).__name__}: {error}"))
+            self._failed(error)
 
     async def _do_in_order(self) -> None:
+        """Goes on after a failure: the machine answers it with the actions that end the blob."""
         while True:
             action = await self._actions.get()
             try:
                 await self._do(action)
-            except NoSpace as error:
-                self.feed(event.DiskFailed(no_space=True, detail=str(error)))
-            except (DistdError, SwarmError, OSError) as error:
-                self.feed(event.DiskFailed(no_space=False, detail=str(error)))
+            except Exception as error:
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, DistdError):
+            self._disk_error = self._disk_error or error
+        elif not isinstance(error, SwarmError | OSError):
+            log.exception("blob %s failed", self.blob.name, exc_info=error)
+            error = StorageFailed(self.blob.name, f"{type(error).__name__}: {error}")
+        self.feed(event.DiskFailed(no_space=isinstance(error, NoSpace), detail=str(error)))
 
     async def _do(self, action: act.MemberAction) -> None:
         match action:
@@ -281,6 +267,8 @@ class BlobDriver:
                 if self._incoming:
                     self._incoming.forget((piece,))
             case act.RejectPiece(piece, from_hub):
+                if self._machine and self._machine.table.missing >> piece & 1:
+                    self._from_hub.discard(piece)
                 source = "the Hub" if from_hub else "the swarm"
                 self._tell("piece_rejected", f"piece {piece} from {source} does not match the ledger")
             case act.SealBlob():
@@ -314,12 +302,7 @@ class BlobDriver:
                     self._means.swarm.want(self.blob.name, self._kind, leased, False)
             case act.ConnectSwarm(members):
                 if self._kind:
-                    ends = [
-                        end
-                        for name in members
-                        if name != self._means.neighbours.me
-                        and (end := self._means.neighbours.swarm_endpoint(name, self._kind))
-                    ]
+                    ends = self._means.neighbours.swarm_endpoints(members, self._kind)
                     self._means.swarm.connect(self.blob.name, self._kind, ends)
             case act.WakeHolders(members):
                 for name in members:
@@ -329,35 +312,39 @@ class BlobDriver:
 
     # Pieces.
 
+    def refused(self, piece: int) -> None:
+        """A piece of the sealed swarm had another SHA-1: the engine dropped it and fetches it again."""
+        self._tell("piece_refused", f"piece {piece} from another member has wrong bytes; it is fetched again")
+
     def _count_hub(self, size_bytes: int) -> None:
         now = time.monotonic()
         self._means.hub_meter.add(size_bytes, now)
         for meter in self.meters:
-            meter.add(size_bytes, now)
+            meter.add_from_hub(size_bytes, now)
 
     async def _place(self, piece: int, *, announce: bool) -> None:
         assert self._spans is not None
         data = self._spans.take(piece)
         self._from_hub.add(piece)
-        if announce and self._kind:
-            await self._means.swarm.add_piece(self.blob.name, self._kind, piece, data)  # PieceAdded follows
-        elif self._incoming:
-            fd, start = self._incoming.fd, piece * self.blob.piece_len_bytes
-            await self._means.blobs.workers.run(os.pwrite, fd, data, start)
-            self.feed(event.PieceHeld(piece))
-        await self._spans.placed(piece)
+        try:
+            if announce and self._kind:
+                await self._means.swarm.add_piece(
+                    self.blob.name, self._kind, piece, data
+                )  # PieceAdded follows
+            elif self._incoming:
+                fd, start = self._incoming.fd, piece * self.blob.piece_len_bytes
+                await self._means.blobs.workers.run(os.pwrite, fd, data, start)
+                self.feed(event.PieceHeld(piece))
+        finally:
+            await self._spans.placed()
 
     async def _digest(self, piece: int, generation: int) -> None:
+        if self._incoming is None:
+            return
+        # By path, whatever swarm is open or being left: a held piece is in the file.
         try:
-            if self._kind:
-                (xxh3,) = await self._means.swarm.read_back(
-                    self.blob.name, self._kind, piece, [xxhash.xxh3_128]
-                )
-            else:
-                assert self._incoming is not None
-                digests = await asyncio.to_thread(self._digest_on_disk, self._incoming.fd, piece)
-                xxh3 = digests.xxh3
-        except (OSError, SwarmError):
+            xxh3 = await asyncio.to_thread(xxh3_on_disk, self._incoming.fd, self.blob, piece)
+        except OSError:
             self.feed(event.PieceUnreadable(piece, generation))
         else:
             self.feed(event.PieceDigested(piece, generation, xxh3))
@@ -372,7 +359,7 @@ class BlobDriver:
             now, size = time.monotonic(), self.blob.piece_bytes(piece)
             self._means.peers_meter.add(size, now)
             for meter in self.meters:
-                meter.add(size, now)
+                meter.add_from_peers(size, now)
         if self._incoming.complete and not self.arrived:
             self.arrived = True
             self._changed(self)
@@ -419,7 +406,10 @@ class BlobDriver:
         await self._means.blobs.accept(incoming, self.blob.name)
         self._incoming = self._hasher = None
         claims = self._machine.ledger.all_claims()
-        await asyncio.to_thread(self._means.ledgers.replace, self.blob.name, claims)
+        try:
+            await asyncio.to_thread(self._means.ledgers.replace, self.blob.name, claims)
+        except DistdError as error:  # no loss: a holder without its ledger recomputes it
+            log.warning("the ledger of %s is not kept: %s", self.blob.name, error)
         self.outcome = Outcome(by_source)
         self.feed(event.BlobPublished())
 
@@ -427,7 +417,7 @@ class BlobDriver:
         def recompute() -> tuple[Digests, ...]:
             fd = os.open(self._means.blobs.path(self.blob.name), os.O_RDONLY)
             try:
-                return tuple(self._digest_on_disk(fd, piece) for piece in range(self.blob.pieces))
+                return tuple(digests_on_disk(fd, self.blob, piece) for piece in range(self.blob.pieces))
             finally:
                 os.close(fd)
 
@@ -443,8 +433,8 @@ class BlobDriver:
             self.feed(event.LeadUnreachable(request.sequence))
 
     def _fail(self, failure: act.FailBlob) -> None:
-        from distd.sharing.failures import error_of
-
         path = self._remote.file.path if self._remote else self.blob.name
-        self.outcome = Outcome({}, error_of(failure, path, self._means.fetcher.endpoint))
+        told = error_of(failure, path, self._means.fetcher.endpoint)
+        of_disk = failure.failure in (act.BlobFailure.NO_SPACE, act.BlobFailure.DISK)
+        self.outcome = Outcome({}, (self._disk_error or told) if of_disk else told)
         self._changed(self)

@@ -18,6 +18,12 @@ LEADS_MAX = 4096
 """Blobs led at once; a repo of many shards has some hundreds. Beyond it the longest idle one goes."""
 
 Word = LeadAnswer | LeadRefusal
+_Name = tuple[str, int]
+"""Name and size: a member that has a wrong size of a blob must not spoil the lead of those with the right one."""
+
+
+class NotAnswered(Exception):
+    """The request will get no answer: a newer one replaced it, or this lead is no more. Asking again helps."""
 
 
 @dataclass
@@ -25,7 +31,8 @@ class _Hosted:
     lead: Lead
     blob: Blob
     asked_at: float
-    waiting: dict[tuple[str, int], asyncio.Future[Word]] = field(default_factory=dict)
+    waiting: dict[str, tuple[int, asyncio.Future[Word]]] = field(default_factory=dict)
+    """By member, which has one request under way: its sequence, and who waits for the answer."""
     timer: asyncio.TimerHandle | None = None
 
 
@@ -46,7 +53,8 @@ class LeadHost:
         self._me = me
         self._probe = probe
         self._last_term = last_term
-        self._hosted: dict[str, _Hosted] = {}
+        self._hosted: dict[_Name, _Hosted] = {}
+        self._closed = False
         self._live = led.LiveMembersChanged(frozenset({me}))
         self._probes: set[asyncio.Task[None]] = set()
 
@@ -56,19 +64,26 @@ class LeadHost:
             self._feed(hosted, happened)
 
     async def ask(self, blob: Blob, request: LeadRequest) -> Word:
-        """The answer to a member's request, after at most `request.wait_s` and a little."""
-        hosted = self._hosted.get(blob.name) or self._new(blob, request)
+        """The answer to a member's request, after at most `request.wait_s` and a little. Raises NotAnswered."""
+        if self._closed:
+            raise NotAnswered("this member is stopping")
+        hosted = self._hosted.get(_name(blob)) or self._new(blob, request)
         hosted.asked_at = time.monotonic()
-        key = (request.report.member, request.sequence)
+        member = request.report.member
         future: asyncio.Future[Word] = asyncio.get_running_loop().create_future()
-        hosted.waiting[key] = future
-        self._feed(hosted, led.Asked(request))
+        if (replaced := hosted.waiting.get(member)) and not replaced[1].done():
+            replaced[1].set_exception(NotAnswered("a newer request replaced it"))
+        hosted.waiting[member] = (request.sequence, future)
         try:
+            self._feed(hosted, led.Asked(request))
             return await future
         finally:
-            hosted.waiting.pop(key, None)
+            if hosted.waiting.get(member) == (request.sequence, future):
+                del hosted.waiting[member]
 
     def close(self) -> None:
+        """Whoever waits gets NotAnswered, and so does whoever asks from now on."""
+        self._closed = True
         for hosted in self._hosted.values():
             self._end(hosted)
         self._hosted.clear()
@@ -86,7 +101,7 @@ class LeadHost:
         # Terms of one blob only rise, also over restarts of this node: they begin at the time of day.
         term = max(int(time.time() * 1000), request.last_term + 1, self._last_term(blob.name) + 1)
         hosted = _Hosted(Lead(blob, self._me, term, self._live, now), blob, now)
-        self._hosted[blob.name] = hosted
+        self._hosted[_name(blob)] = hosted
         return hosted
 
     def _feed(self, hosted: _Hosted, happened: led.LeadEvent) -> None:
@@ -110,17 +125,22 @@ class LeadHost:
             hosted.timer = loop.call_later(delay_s, self._feed, hosted, led.LeadTicked())
 
     def _tell(self, hosted: _Hosted, member: str, word: Word) -> None:
-        future = hosted.waiting.get((member, word.sequence))
-        if future is not None and not future.done():
+        sequence, future = hosted.waiting.get(member, (0, None))
+        if future is not None and sequence == word.sequence and not future.done():
             future.set_result(word)
 
     async def _ask_member(self, hosted: _Hosted, member: str) -> None:
         report = await self._probe(member, hosted.blob)
-        if self._hosted.get(hosted.blob.name) is hosted:
+        if self._hosted.get(_name(hosted.blob)) is hosted:
             self._feed(hosted, led.ProbeAnswered(member, report))
 
     def _end(self, hosted: _Hosted) -> None:
         if hosted.timer:
             hosted.timer.cancel()
-        for future in hosted.waiting.values():
-            future.cancel()
+        for _, future in hosted.waiting.values():
+            if not future.done():
+                future.set_exception(NotAnswered("this lead is no more"))
+
+
+def _name(blob: Blob) -> _Name:
+    return blob.name, blob.size_bytes

@@ -9,31 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-import msgspec
-
 from distd.core.desk_events import Order
-from distd.core.rates import Meter
+from distd.core.rates import Meter, SourceMeter
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
-from distd.sharing.driver import BlobDriver, Means
-from distd.sharing.lead_host import LeadHost
+from distd.sharing.calls import ANSWER_GRACE_S, LEAD, REPORT, WANTED, Calls, asked_of_lead, probed
+from distd.sharing.driver import BlobDriver
+from distd.sharing.lead_host import LeadHost, NotAnswered
 from distd.sharing.ledgers import LedgerStore
+from distd.sharing.means import Means
 from distd.store.blobs import BlobStore
 from peers import lead_events as led
+from peers import lead_wire, wire
 from peers import member_events as event
 from peers import swarm as swarm_events
 from peers.addresses import split
 from peers.blob import Blob
 from peers.cluster import Cluster
-from peers.cluster_errors import CallRefused, ClusterError
+from peers.cluster_errors import CallRefused
 from peers.engine import Engine
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind
-from peers.swarm import Endpoint
+from peers.swarm import Endpoint, SwarmError
 from peers.swarm_choice import Stage
 
 log = logging.getLogger(__name__)
@@ -41,42 +43,17 @@ log = logging.getLogger(__name__)
 FILLING_BLOBS_MAX = 3
 """Blobs filled at once: one arriving, one being sealed, one beginning. All members go in the same order,
 so more would only spread the same bytes thinner and leave SHA-256 behind."""
+WORKED_BLOBS_MAX = 6
+"""With those that have arrived here: they are being sealed, or stay in the hot swarm for others that still fill."""
 IDLE_S = 30.0
 """A published blob's swarm without a peer for so long is closed."""
 WATCH_EVERY_S = 5.0
-ANSWER_GRACE_S = 3.0
-"""What an answer may take beyond the time the lead was allowed to hold it back."""
-PROBE_TIMEOUT_S = 1.5
-"""A new lead grants nothing for 2 s while it hears what members have; later answers are of no use."""
-
-
-class BlobName(msgspec.Struct, frozen=True):
-    """Names a blob between members."""
-
-    name: str
-    size_bytes: int
-
-
-class LeadQuestion(msgspec.Struct, frozen=True):
-    blob: BlobName
-    request: LeadRequest
-
-
-class LeadWord(msgspec.Struct, frozen=True):
-    """One of the two is set."""
-
-    answer: LeadAnswer | None = None
-    refusal: LeadRefusal | None = None
-
-
-class ReportWord(msgspec.Struct, frozen=True):
-    report: Report | None
 
 
 @dataclass
 class _Want:
     listener: BlobListener
-    meter: Meter
+    meter: SourceMeter
 
 
 @dataclass
@@ -117,36 +94,47 @@ class Sharing:
             hub_meter=hub_meter,
             peers_meter=peers_meter,
         )
+        self._calls = Calls(cluster)
         self._leads = LeadHost(cluster.me, probe=self._probe, last_term=self._last_term)
         self._wanted: dict[str, _Wanted] = {}
         self._drivers: dict[str, BlobDriver] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def open(self) -> None:
         self._ledgers.open()
-        self._cluster.register("lead", self._on_lead)
-        self._cluster.register("report", self._on_report)
-        self._cluster.register("wanted", self._on_wanted)
+        self._cluster.register(LEAD, self._on_lead)
+        self._cluster.register(REPORT, self._on_report)
+        self._cluster.register(WANTED, self._on_wanted)
         self._cluster.on_change(self._members_changed)
         self._members_changed()
         self._watch = asyncio.create_task(self._watch_idle())
 
     async def close(self) -> None:
-        if self._watch:
-            self._watch.cancel()
-        for task in self._opening.values():
-            task.cancel()
-        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        """Leaves everything as it is; the cluster hears of it when this member leaves it."""
+        self._closed = True
         self._leads.close()
-        await asyncio.gather(*(driver.close() for driver in self._drivers.values()), return_exceptions=True)
+        tasks = [*self._opening.values(), *([self._watch] if self._watch else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        drivers = list(self._drivers.values())
+        for ended in await asyncio.gather(*(driver.close() for driver in drivers), return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("closing a blob failed", exc_info=ended)
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
 
     # The pulls' side: BlobSupply.
 
-    def want(self, remote: RemoteFile, order: Order, listener: BlobListener, meter: Meter) -> None:
+    def want(self, remote: RemoteFile, order: Order, listener: BlobListener, meter: SourceMeter) -> None:
         etag = remote.file.etag
+        if etag not in self._wanted:
+            if self._blobs.has(etag, remote.file.size_bytes):  # it came since the pull was planned
+                listener.blob_verified(etag, {"reused": remote.file.size_bytes})
+                return
+            self._close_driver(etag, discard=False)  # of a copy that was removed from the store
         wanted = self._wanted.setdefault(etag, _Wanted(remote, order))
         wanted.order = min(wanted.order, order)
         wanted.wants.append(_Want(listener, meter))
@@ -159,6 +147,8 @@ class Sharing:
     def drop(self, etag: str, listener: BlobListener, *, discard: bool) -> None:
         wanted = self._wanted.get(etag)
         if wanted is None:
+            if discard and etag in self._closing:
+                self._close_driver(etag, discard=True)
             return
         wanted.wants = [want for want in wanted.wants if want.listener is not listener]
         if wanted.wants:
@@ -180,7 +170,17 @@ class Sharing:
         return len(self._cluster.live) > 1
 
     def knows(self, etag: str) -> bool:
-        return etag in self._wanted
+        """Whether the blob is wanted here, or its incoming file is still being closed."""
+        return etag in self._wanted or etag in self._closing
+
+    def open_after(self, etag: str, closing: asyncio.Task[None]) -> None:
+        """The blob's incoming file is somebody else's until `closing` is done."""
+        self._closing[etag] = closing
+        closing.add_done_callback(partial(self._is_closed, etag))
+
+    def on_members_changed(self, callback: Callable[[], None]) -> None:
+        """Calls back, on the event loop, after the cluster's members changed."""
+        self._cluster.on_change(callback)
 
     def stalled_reason(self, etag: str) -> str | None:
         return None
@@ -204,8 +204,10 @@ class Sharing:
                 driver.feed(event.DiskFailed(happened.no_space, happened.detail))
             case swarm_events.TorrentBroken():
                 driver.feed(event.DiskFailed(no_space=False, detail=happened.reason))
-            case swarm_events.PeerConnected():
-                driver.idle_since = float("inf")
+            case swarm_events.HashFailed():
+                driver.refused(happened.index)
+            case swarm_events.PeerConnected() | swarm_events.PeerDisconnected():
+                driver.idle_since = time.monotonic()
 
     # The machines' side: Neighbours.
 
@@ -216,43 +218,29 @@ class Sharing:
     def live(self) -> frozenset[str]:
         return self._cluster.live
 
-    def swarm_endpoint(self, member: str, kind: Kind) -> Endpoint | None:
-        for known in self._cluster.members():
-            if known.name == member:
-                address = known.facts.hot_address if kind is Kind.HOT else known.facts.sealed_address
-                return Endpoint(*split(address)) if address else None
-        return None
+    def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
+        named = set(members) - {self.me}
+        facts = [known.facts for known in self._cluster.members() if known.name in named]
+        addresses = [told.hot_address if kind is Kind.HOT else told.sealed_address for told in facts]
+        return [Endpoint(*split(address)) for address in addresses if address]
 
     async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
-        timeout_s = request.wait_s + ANSWER_GRACE_S
+        if lead != self.me:
+            return await self._calls.ask(lead, blob, request)
         try:
-            if lead == self.me:
-                async with asyncio.timeout(timeout_s):
-                    return await self._leads.ask(blob, request)
-            question = LeadQuestion(BlobName(blob.name, blob.size_bytes), request)
-            body = await self._cluster.call(lead, "lead", msgspec.msgpack.encode(question), timeout_s)
-            word = msgspec.msgpack.decode(body, type=LeadWord)
-        except (TimeoutError, ClusterError, msgspec.MsgspecError):
+            async with asyncio.timeout(request.wait_s + ANSWER_GRACE_S):
+                return await self._leads.ask(blob, request)
+        except (TimeoutError, NotAnswered):
             return None
-        return word.answer or word.refusal
 
     async def wake(self, member: str, blob: Blob) -> None:
-        body = msgspec.msgpack.encode(BlobName(blob.name, blob.size_bytes))
-        try:
-            await self._cluster.call(member, "wanted", body, PROBE_TIMEOUT_S)
-        except ClusterError as error:
-            log.debug("waking %s for %s failed: %s", member, blob.name, error)
+        await self._calls.wake(member, blob)
 
     async def _probe(self, member: str, blob: Blob) -> Report | None:
-        if member == self.me:
-            driver = self._drivers.get(blob.name)
-            return driver.report() if driver else None
-        body = msgspec.msgpack.encode(BlobName(blob.name, blob.size_bytes))
-        try:
-            answer = await self._cluster.call(member, "report", body, PROBE_TIMEOUT_S)
-            return msgspec.msgpack.decode(answer, type=ReportWord).report
-        except (ClusterError, msgspec.MsgspecError):
-            return None
+        if member != self.me:
+            return await self._calls.probe(member, blob)
+        driver = self._drivers.get(blob.name)
+        return driver.report() if driver and driver.blob == blob else None
 
     def _last_term(self, name: str) -> int:
         driver = self._drivers.get(name)
@@ -267,41 +255,43 @@ class Sharing:
     # Other members' side.
 
     async def _on_lead(self, sender: str, body: bytes) -> bytes:
-        question = msgspec.msgpack.decode(body, type=LeadQuestion)
-        if question.request.report.member != sender:
-            raise CallRefused("invalid_request", "a member speaks for itself only")
-        word = await self._leads.ask(Blob.of(question.blob.name, question.blob.size_bytes), question.request)
-        told = LeadWord(answer=word) if isinstance(word, LeadAnswer) else LeadWord(refusal=word)
-        return msgspec.msgpack.encode(told)
+        blob, request = asked_of_lead(sender, body)
+        try:
+            word = await self._leads.ask(blob, request)
+        except NotAnswered as error:
+            raise CallRefused("conflict", str(error), retryable=True) from error
+        return lead_wire.encode_answer(word, wire.version_of(body))
 
     async def _on_report(self, sender: str, body: bytes) -> bytes:
-        named = msgspec.msgpack.decode(body, type=BlobName)
-        driver = await self._holder(named)
-        return msgspec.msgpack.encode(ReportWord(driver.report() if driver else None))
+        driver = await self._holder(probed(body))
+        return lead_wire.encode_report(driver.report() if driver else None, wire.version_of(body))
 
     async def _on_wanted(self, sender: str, body: bytes) -> bytes:
-        driver = await self._holder(msgspec.msgpack.decode(body, type=BlobName))
+        driver = await self._holder(probed(body))
         if driver:
+            driver.idle_since = time.monotonic()
             driver.feed(event.BlobWanted())
         return b""
 
-    async def _holder(self, named: BlobName) -> BlobDriver | None:
+    async def _holder(self, blob: Blob) -> BlobDriver | None:
         """The driver of a blob that is in work here, or that the store holds."""
-        if named.name not in self._drivers and self._blobs.has(named.name, named.size_bytes):
-            await self._open_driver(Blob.of(named.name, named.size_bytes), None)
-        return self._drivers.get(named.name)
+        if blob.name not in self._drivers and self._blobs.has(blob.name, blob.size_bytes):
+            await self._open_driver(blob, None)
+        driver = self._drivers.get(blob.name)
+        return driver if driver and driver.blob == blob else None
 
     # Drivers.
 
     def _fill(self) -> None:
         """Opens drivers for the first of what is wanted."""
-        filling = sum(driver.stage in (Stage.STARTING, Stage.FILLING) for driver in self._drivers.values())
+        worked = [each for each in self._drivers.values() if each.stage in (Stage.STARTING, Stage.FILLING)]
+        filling = sum(not driver.arrived for driver in worked)
         waiting = sorted(
             (wanted.order, etag)
             for etag, wanted in self._wanted.items()
             if etag not in self._drivers and etag not in self._opening
         )
-        room = FILLING_BLOBS_MAX - filling - len(self._opening)
+        room = min(FILLING_BLOBS_MAX - filling, WORKED_BLOBS_MAX - len(worked)) - len(self._opening)
         for _, etag in waiting[: max(0, room)]:
             remote = self._wanted[etag].remote
             blob = Blob.of(etag, remote.file.size_bytes)
@@ -313,12 +303,15 @@ class Sharing:
         self._opening.pop(etag, None)
         if not task.cancelled() and (error := task.exception()):
             log.error("opening blob %s failed", etag, exc_info=error)
+            self._close_driver(etag, discard=False)
             self._finish(etag, {}, StorageFailed(etag, f"{type(error).__name__}: {error}"))
+        elif not self._closed:
+            self._fill()  # a want may have come back while this one was being cancelled
 
     async def _open_driver(self, blob: Blob, remote: RemoteFile | None) -> None:
-        if closing := self._closing.get(blob.name):
+        while closing := self._closing.get(blob.name):
             await asyncio.wait([closing])
-        if blob.name in self._drivers:
+        if blob.name in self._drivers or self._closed:
             return
         driver = BlobDriver(
             blob,
@@ -333,7 +326,8 @@ class Sharing:
         try:
             await driver.open()
         except DistdError as error:
-            self._drivers.pop(blob.name, None)
+            if self._drivers.get(blob.name) is driver:
+                del self._drivers[blob.name]
             await driver.close()
             self._finish(blob.name, {}, error)
 
@@ -345,6 +339,7 @@ class Sharing:
             for want in wanted.wants:
                 want.listener.blob_arrived(name)
         if driver.outcome is None:
+            self._fill()
             return
         if driver.outcome.error is not None:
             self._close_driver(name, discard=False)
@@ -367,25 +362,51 @@ class Sharing:
             want.listener.tell(event_, f"{wanted.remote.file.path if wanted else name}: {text}")
 
     def _close_driver(self, name: str, *, discard: bool) -> None:
-        driver = self._drivers.pop(name, None)
-        if driver is None:
+        opening, driver = self._opening.get(name), self._drivers.pop(name, None)
+        if opening:
+            opening.cancel()
+        if driver is None and opening is None and not discard:
             return
-        task = asyncio.create_task(self._close(driver, discard=discard))
+        earlier = self._closing.get(name)
+        task = asyncio.create_task(self._close(name, opening, driver, earlier, discard=discard))
         self._closing[name] = task
-        task.add_done_callback(lambda _: self._closing.pop(name, None))
+        task.add_done_callback(partial(self._is_closed, name))
 
-    async def _close(self, driver: BlobDriver, *, discard: bool) -> None:
-        await driver.close()
+    def _is_closed(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._closing.get(name) is task:
+            del self._closing[name]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("closing blob %s failed", name, exc_info=error)
+
+    async def _close(
+        self,
+        name: str,
+        opening: asyncio.Task[None] | None,
+        driver: BlobDriver | None,
+        earlier: asyncio.Task[None] | None,
+        *,
+        discard: bool,
+    ) -> None:
+        before = [task for task in (opening, earlier) if task]
+        if before:
+            await asyncio.wait(before)
+        if driver:
+            if not self._closed:
+                await driver.farewell()
+            await driver.close()
         if discard:
-            self._blobs.discard(driver.blob.name)
-            self._ledgers.remove(driver.blob.name)
+            self._blobs.discard(name)
+            self._ledgers.remove(name)
 
     async def _watch_idle(self) -> None:
         """Closes the swarms of published blobs that nobody is connected to, and forgets their drivers."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
-            stats = await self._engine.stats()
-            connected = {peer.blob for peer in stats.peers}
+            try:
+                connected = {peer.blob for peer in (await self._engine.stats()).peers}
+            except SwarmError as error:
+                log.warning("the swarms cannot be watched: %s", error)
+                continue
             now = time.monotonic()
             for name, driver in list(self._drivers.items()):
                 if driver.stage is not Stage.PUBLISHED:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-import xxhash
-
 from distd.core.faults import FaultKind, FetchFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
+from distd.sharing.reading import digests_of
 from peers import member_events as event
 from peers.blob import Blob
-from peers.ledger import Digests
 from peers.member_events import SpanFailure
 from peers.piece_set import Span
+
+log = logging.getLogger(__name__)
 
 WAITING_BYTES_MAX = 64 * 2**20
 """Fetched pieces of one blob that wait to be written. A slow disk then slows the fetch, not the memory."""
@@ -33,11 +34,6 @@ _FAILURES = {
 """What the machine has to decide about a fault; all others are a Hub that may answer next time."""
 
 
-def digests_of(data: bytes | bytearray | memoryview) -> Digests:
-    """xxh3-128 for our own checks and SHA-1 for the sealed swarm, of one piece."""
-    return Digests(xxhash.xxh3_128_digest(data), hashlib.sha1(data, usedforsecurity=False).digest())
-
-
 class HubSpans:
     """The Hub's side of one blob on this node: runs fetches, holds what they brought until it is taken."""
 
@@ -49,6 +45,7 @@ class HubSpans:
         threads: Executor,
         *,
         feed: Callable[[event.MemberEvent], None],
+        fetched: Callable[[event.HubPieceFetched], bool],
         received: Callable[[int], None],
     ) -> None:
         self._blob = blob
@@ -56,9 +53,11 @@ class HubSpans:
         self._fetcher = fetcher
         self._threads = threads
         self._feed = feed
+        self._fetched = fetched
         self._received = received
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._waiting: dict[int, bytearray] = {}
+        self._waiting: dict[int, deque[bytearray]] = {}
+        self._waiting_bytes = 0
         self._room = asyncio.Condition()
 
     def start(self, fetch: int, span: Span) -> None:
@@ -73,13 +72,20 @@ class HubSpans:
             task.cancel()
 
     def take(self, piece: int) -> bytearray:
-        """The bytes of a fetched piece; they are the caller's now. Raises KeyError."""
-        return self._waiting.pop(piece)
+        """The bytes of a fetched piece, the oldest if it was fetched twice; they are the caller's now.
 
-    async def placed(self, piece: int) -> None:
-        """The piece is written, or was not wanted: room for another."""
+        Call `placed` when they are written, or could not be. Raises KeyError.
+        """
+        waiting = self._waiting[piece]
+        data = waiting.popleft()
+        if not waiting:
+            del self._waiting[piece]
+        self._waiting_bytes -= len(data)
+        return data
+
+    async def placed(self) -> None:
+        """What was taken is out of the way: room for another."""
         async with self._room:
-            self._waiting.pop(piece, None)
             self._room.notify_all()
 
     async def close(self) -> None:
@@ -88,6 +94,7 @@ class HubSpans:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._waiting.clear()
+        self._waiting_bytes = 0
 
     async def _run(self, fetch: int, span: Span) -> None:
         start = span.start * self._blob.piece_len_bytes
@@ -99,15 +106,23 @@ class HubSpans:
             fault = failure.fault
             kind = _FAILURES.get(fault.kind, SpanFailure.HUB_UNREACHABLE)
             self._feed(event.SpanFailed(fetch, kind, fault.retry_after_s or 0.0))
+        except Exception:
+            # The lease must not wait for a fetch that is no more; a later one may go well.
+            log.exception("fetching %s from the Hub failed", span)
+            self._feed(event.SpanFailed(fetch, SpanFailure.HUB_UNREACHABLE))
 
     async def arrived(self, fetch: int, piece: int, data: bytearray) -> None:
-        """A piece is whole: digest it, keep it, tell the machine."""
+        """A piece is whole: digest it, tell the machine, and keep it if the machine wants it placed.
+
+        It may not: the lease is gone, or the disk has these bytes, or the ledger other ones.
+        """
         loop = asyncio.get_running_loop()
         digests = await loop.run_in_executor(self._threads, digests_of, data)
         async with self._room:
             await self._room.wait_for(self._has_room)
-            self._waiting[piece] = data
-        self._feed(event.HubPieceFetched(fetch, piece, digests))
+            if self._fetched(event.HubPieceFetched(fetch, piece, digests)):
+                self._waiting.setdefault(piece, deque()).append(data)
+                self._waiting_bytes += len(data)
 
     def counted(self, fetch: int, done_bytes: int, size_bytes: int, *, tell: bool) -> None:
         self._received(size_bytes)
@@ -118,8 +133,7 @@ class HubSpans:
         return self._blob.piece_bytes(piece)
 
     def _has_room(self) -> bool:
-        waiting = sum(len(data) for data in self._waiting.values())
-        return waiting == 0 or waiting + self._blob.piece_len_bytes <= WAITING_BYTES_MAX
+        return self._waiting_bytes + self._blob.piece_len_bytes <= WAITING_BYTES_MAX
 
 
 class _Gatherer:

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from distd.config import Config
 from distd.config.kinds import split_listen
 from distd.core.rates import Meter
 from distd.errors import InvalidRequest
 from distd.hub.fetcher import Fetcher
+from distd.sharing.company import Company, tag_of
 from distd.sharing.service import Sharing
 from distd.store.blobs import BlobStore
 from peers import secret as secrets_file
-from peers.addresses import join
+from peers.addresses import is_wildcard, join
 from peers.cluster import Cluster, ClusterSettings
 from peers.cluster_errors import ClusterError
 from peers.engine import Engine
 from peers.membership import MemberFacts
 from peers.metainfo import Kind
+from peers.resolving import outward
 from peers.settings import EngineOptions
-from peers.swarm import SwarmError, SwarmEvent
+from peers.swarm import Endpoint, SwarmError, SwarmEvent
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 3.0
 """For the engine to close its swarms: the contract allows 10 s from SIGTERM to exit for everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This daemon as a member: whom it talks with, what it shares, and what people see of both."""
+
+    cluster: Cluster
+    sharing: Sharing
+    company: Company
 
 
 def is_member(config: Config) -> bool:
@@ -41,7 +53,7 @@ async def open_sharing(
     fetcher: Fetcher,
     hub_meter: Meter,
     peers_meter: Meter,
-) -> tuple[Cluster, Sharing]:
+) -> Membership:
     """Listens and begins to gossip. Raises DistdError naming the key at fault."""
     try:
         secret = secrets_file.read(config.cluster.secret_file) if config.cluster.secret_file else None
@@ -61,7 +73,7 @@ async def open_sharing(
                 sealed_port=port + 1 if port else 0,
                 encryption=config.swarm.encryption,
                 connections_max=config.swarm.max_connections,
-                tag=config.node.name,
+                tag=tag_of(config.node.name),
             ),
             emit,
         )
@@ -70,8 +82,8 @@ async def open_sharing(
         facts = MemberFacts(
             "",
             zone=config.node.zone,
-            hot_address=join(hot.host, hot.port),
-            sealed_address=join(sealed.host, sealed.port),
+            hot_address=_told(config, hot, 0),
+            sealed_address=_told(config, sealed, 1),
             fetches_hub=config.hub.fetch,
         )
         cluster = Cluster(
@@ -101,4 +113,20 @@ async def open_sharing(
         stack.push_async_callback(sharing.close)
     except (SwarmError, ClusterError, secrets_file.SecretUnusable) as error:
         raise InvalidRequest(str(error)) from error
-    return cluster, sharing
+    return Membership(cluster, sharing, Company(cluster, engine, name=config.cluster.name))
+
+
+def _told(config: Config, bound: Endpoint, offset: int) -> str:
+    """Where others reach a session. Of an advertised port P the hot session is at P and the sealed one at P + 1, as
+    of a port listened on; port 0 stands for the port that is bound. Raises InvalidRequest."""
+    if config.swarm.advertise:
+        host, port = split_listen(config.swarm.advertise)
+        return join(host, port + offset if port else bound.port)
+    if not is_wildcard(bound.host):
+        return join(bound.host, bound.port)
+    host = outward(bound.host) or ""
+    if not host:
+        raise InvalidRequest(
+            f"swarm.listen = {config.swarm.listen!r}: no route tells this host's own address; set swarm.advertise"
+        )
+    return join(host, bound.port)

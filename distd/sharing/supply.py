@@ -1,26 +1,58 @@
-"""Chooses per blob between the swarm and the Hub alone; a lone node never enters a swarm."""
+"""Chooses per blob between the swarm and the Hub alone; a lone node never enters a swarm.
+
+A daemon that starts knows nobody yet, so what is wanted then waits a moment for company. A blob begun alone
+goes on in the swarm as soon as there is company: the journal is common to both ways. The other way round is
+not needed, since a swarm of one fetches for itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
+
 from distd.core.desk_events import Order
-from distd.core.rates import Meter
+from distd.core.rates import SourceMeter
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.supply import BlobListener
 from distd.pulls.transfers import Transfers
 from distd.sharing.service import Sharing
 
+COMPANY_AWAITED_S = 2.0
+"""From the start of a daemon that has somebody to join. Gossip takes a second; changing the way in the middle
+costs the pieces that every Hub connection is at, fetched twice."""
+
+_Deferred = tuple[RemoteFile, Order, BlobListener, SourceMeter]
+
 
 class Supply:
-    """Implements `BlobSupply`. A blob stays with the way it was begun on; the journal is common to both."""
+    """Implements `BlobSupply`. With `company_awaited_s` of 0 nothing is waited for; `close` it before both ways."""
 
-    def __init__(self, alone: Transfers, sharing: Sharing) -> None:
+    def __init__(self, alone: Transfers, sharing: Sharing, *, company_awaited_s: float = 0.0) -> None:
         self._alone = alone
         self._sharing = sharing
+        self._deferred: list[_Deferred] = []
+        self._awaiting: asyncio.TimerHandle | None = None
+        if company_awaited_s:
+            loop = asyncio.get_running_loop()
+            self._awaiting = loop.call_later(company_awaited_s, self._await_no_longer)
+        sharing.on_members_changed(self._members_changed)
 
-    def want(self, remote: RemoteFile, order: Order, listener: BlobListener, meter: Meter) -> None:
-        self._way(remote).want(remote, order, listener, meter)
+    def close(self) -> None:
+        """What was deferred is left for the next start."""
+        if self._awaiting:
+            self._awaiting.cancel()
+        self._awaiting = None
+        self._deferred.clear()
+
+    def want(self, remote: RemoteFile, order: Order, listener: BlobListener, meter: SourceMeter) -> None:
+        if self._awaiting and not self._sharing.has_company:
+            self._deferred.append((remote, order, listener, meter))
+        else:
+            self._way(remote).want(remote, order, listener, meter)
 
     def drop(self, etag: str, listener: BlobListener, *, discard: bool) -> None:
+        self._deferred = [
+            each for each in self._deferred if each[0].file.etag != etag or each[2] is not listener
+        ]
         if self._sharing.knows(etag):
             self._sharing.drop(etag, listener, discard=discard)
         else:
@@ -41,6 +73,24 @@ class Supply:
         etag = remote.file.etag
         if self._sharing.knows(etag):
             return self._sharing
-        if self._alone.progress(etag) is not None or remote.file.size_bytes == 0:
+        if self._alone.knows(etag) or remote.file.size_bytes == 0:
             return self._alone
         return self._sharing if self._sharing.has_company else self._alone
+
+    def _await_no_longer(self) -> None:
+        if self._awaiting:
+            self._awaiting.cancel()
+        self._awaiting = None
+        deferred, self._deferred = self._deferred, []
+        for each in deferred:
+            self.want(*each)
+
+    def _members_changed(self) -> None:
+        if not self._sharing.has_company:
+            return
+        if self._awaiting:
+            self._await_no_longer()
+        for released in self._alone.release_all():
+            self._sharing.open_after(released.remote.file.etag, released.closing)
+            for listener, meter in released.wants:
+                self._sharing.want(released.remote, released.order, listener, meter)

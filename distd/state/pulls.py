@@ -1,4 +1,8 @@
-"""Pulls and their stories in the database, bounded."""
+"""Pulls and their stories in the database, bounded.
+
+Pulls on several nodes are rows of the same table: numbers, history and stories are common to both. Their
+record is a `FleetRecord`, told apart by its parts.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from distd.api.schema import PullRequest
+from distd.core.fleet import FleetRecord
 from distd.core.pull import FINISHED, PullRecord
 from distd.state.database import Database
 
@@ -26,6 +31,10 @@ class StoryLine:
     text: str
 
 
+class _Kind(msgspec.Struct):
+    parts: msgspec.Raw | None = None
+
+
 class PullTable:
     """Rows of pulls. Every method awaits the database thread; order of calls is order of writes."""
 
@@ -33,16 +42,42 @@ class PullTable:
         self._database = database
 
     async def load(self) -> list[tuple[PullRequest, PullRecord]]:
-        """All pulls, oldest first."""
+        """This node's pulls, oldest first."""
+        return [
+            (request, msgspec.json.decode(record, type=PullRecord))
+            for request, record, is_fleet in await self._rows()
+            if not is_fleet
+        ]
+
+    async def load_fleets(self) -> list[tuple[PullRequest, FleetRecord]]:
+        """Pulls on several nodes, oldest first."""
+        return [
+            (request, msgspec.json.decode(record, type=FleetRecord))
+            for request, record, is_fleet in await self._rows()
+            if is_fleet
+        ]
+
+    async def last_number(self) -> int:
+        """The highest number of any pull; 0 when there is none."""
+        (number,) = await self._database.run(
+            lambda db: db.execute("SELECT max(number) FROM pulls").fetchone()
+        )
+        return int(number or 0)
+
+    async def _rows(self) -> list[tuple[PullRequest, bytes, bool]]:
         rows = await self._database.run(
             lambda db: db.execute("SELECT request, record FROM pulls ORDER BY number").fetchall()
         )
         return [
-            (msgspec.json.decode(request, type=PullRequest), msgspec.json.decode(record, type=PullRecord))
+            (
+                msgspec.json.decode(request, type=PullRequest),
+                record,
+                msgspec.json.decode(record, type=_Kind).parts is not None,
+            )
             for request, record in rows
         ]
 
-    async def save(self, request: PullRequest, record: PullRecord) -> None:
+    async def save(self, request: PullRequest, record: PullRecord | FleetRecord) -> None:
         """Inserts or replaces. The oldest finished pulls beyond the bound are forgotten."""
         finished = record.state in FINISHED
         row = (record.id, record.number, finished, msgspec.json.encode(request), msgspec.json.encode(record))

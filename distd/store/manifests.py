@@ -51,13 +51,17 @@ class ManifestStore:
     async def save(self, manifest: Manifest) -> None:
         """Keeps the manifest; replaces one of the same commit. Raises NoSpace, StorageFailed."""
         await self._workers.run(
-            self._write, self._path(manifest.repo, f"{manifest.commit}.json"), _to_json(manifest)
+            self._write, self._path(manifest.repo, f"{manifest.commit}.json"), to_json(manifest)
         )
 
     def load(self, repo: Repo, commit: str) -> Manifest | None:
         """The kept manifest, every path and hash in it checked anew, or None."""
         content = _read_json(self._path(repo, f"{commit}.json")) if is_commit(commit) else None
-        return _from_json(content, repo, commit)
+        return from_json(content, repo, commit)
+
+    def has(self, repo: Repo, commit: str) -> bool:
+        """Whether a manifest is kept; `load` may still find it to be garbage."""
+        return is_commit(commit) and self._path(repo, f"{commit}.json").is_file()
 
     def list(self) -> Iterator[tuple[Repo, str]]:
         """All commits with a manifest, by their names only; `load` may still find one to be garbage."""
@@ -119,7 +123,8 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _to_json(manifest: Manifest) -> dict[str, Any]:
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as it is kept, and as members send it to each other."""
     return {
         "format_version": FORMAT_VERSION,
         "type": manifest.repo.type,
@@ -129,7 +134,8 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _from_json(content: Any, repo: Repo, commit: str) -> Manifest | None:
+def from_json(content: Any, repo: Repo, commit: str) -> Manifest | None:
+    """The manifest of this repo and commit, every path and hash checked; None for anything else."""
     try:
         if (content["format_version"], content["type"], content["repo"], content["commit"]) != (
             FORMAT_VERSION,

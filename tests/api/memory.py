@@ -21,6 +21,8 @@ from distd.api.schema import (
     FileView,
     Finding,
     ModelView,
+    PeerAddresses,
+    PeerView,
     PlannedFile,
     PlanView,
     PullRequest,
@@ -243,6 +245,7 @@ class MemoryNode:
         self.unready: list[str] = []
         self.findings: list[Finding] = [Finding("hub", "ok", "https://huggingface.co answered in 80 ms")]
         self.version = __version__
+        self.others: list[PeerView] = []
         self._pulls = pulls
 
     def status(self) -> StatusView:
@@ -253,11 +256,16 @@ class MemoryNode:
             uptime_s=3700.0,
             ready=not self.unready,
             hub_endpoint="https://huggingface.co",
-            cluster=ClusterView("", 1, 1),
+            cluster=ClusterView(
+                "", 1 + len(self.others), 1 + sum(peer.state == "alive" for peer in self.others)
+            ),
             cache=CacheView(HUB_DIR, "/var/lib/distd/store", 5 * 10**9, 10**12, 0),
             rates=RatesView(1.31e9, 0.11e9),
             active_pulls=active,
         )
+
+    async def peers(self) -> list[PeerView]:
+        return sorted([peer("gpu-01", is_self=True), *self.others], key=lambda each: each.name)
 
     def unready_reasons(self) -> list[str]:
         return list(self.unready)
@@ -275,6 +283,28 @@ class MemoryDaemon:
         )
         self.models = MemoryModels()
         self.node = MemoryNode(self.pulls)
+
+
+def peer(name: str, **changes: Any) -> PeerView:
+    """A member in good health, but for `changes`."""
+    view = PeerView(
+        name=name,
+        zone="rack-4",
+        state="alive",
+        is_self=False,
+        addresses=PeerAddresses("10.0.0.18:7071", "10.0.0.18:7072", "10.0.0.18:7073"),
+        wire_version=1,
+        fetches_hub=True,
+        rtt_s=0.0012,
+        seen_at=MOMENT,
+        clock_skew_s=0.1,
+        trouble=None,
+        receive_rate_bytes_per_s=61e6,
+        send_rate_bytes_per_s=5e6,
+        received_bytes=2 * 10**9,
+        sent_bytes=10**9,
+    )
+    return structs.replace(view, **changes)
 
 
 def snapshot_path(repo: Repo) -> str:

@@ -4,7 +4,7 @@ import aiohttp
 
 from distd import __version__
 from distd.api.schema import Finding
-from tests.api.memory import MemoryDaemon
+from tests.api.memory import MemoryDaemon, peer
 
 Client = aiohttp.ClientSession
 
@@ -35,6 +35,26 @@ async def test_status_names_node_version_and_active_pulls(client: Client) -> Non
     assert [pull["repo"] for pull in status["active_pulls"]] == ["acme/tiny"]
 
 
+async def test_the_members_of_the_cluster_are_listed_in_pages(client: Client, daemon: MemoryDaemon) -> None:
+    daemon.node.others = [peer("gpu-03", state="dead", trouble="no answer in time"), peer("gpu-02")]
+    seen, cursor = [], None
+    for _ in range(2):
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        async with client.get("/v1/peers", params=params) as response:
+            page = await response.json()
+        seen += page["items"]
+        cursor = page["next"]
+    assert cursor is None
+    assert [(item["name"], item["is_self"], item["state"]) for item in seen] == [
+        ("gpu-01", True, "alive"),
+        ("gpu-02", False, "alive"),
+        ("gpu-03", False, "dead"),
+    ]
+    assert seen[2]["trouble"] == "no answer in time"
+    async with client.get("/v1/status") as response:
+        assert (await response.json())["cluster"] == {"name": "", "members": 3, "reachable": 2}
+
+
 async def test_the_doctor_answers_with_findings(client: Client, daemon: MemoryDaemon) -> None:
     daemon.node.findings = [Finding("disk", "fail", "2 GB free", "remove models")]
     async with client.get("/v1/doctor") as response:
@@ -51,7 +71,7 @@ async def test_the_index_lists_every_route_as_json_and_as_html(client: Client) -
     assert {"method": "POST", "path": "/v1/pulls"}.items() <= next(
         route for route in listed if route["method"] == "POST"
     ).items()
-    assert len(listed) == 20
+    assert len(listed) == 21
     async with client.get("/", headers={"Accept": "text/html,*/*"}) as response:
         assert response.content_type == "text/html"
         html = await response.text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from distd.api.schema import BadFile, Finding
 from distd.core.refs import Repo
-from tests.api.memory import COMMIT, snapshot_path
+from peers import secret
+from tests.api.memory import COMMIT, peer, snapshot_path
 from tests.cli.serving import ServedDaemon, command, distctl, environment
 
 TINY = Repo("model", "acme/tiny")
@@ -110,6 +112,53 @@ def test_status_names_the_node_and_what_it_does(daemon: ServedDaemon) -> None:
     assert "not ready: distctl doctor says why" in out
     assert "p0001  acme/tiny@main: queued" in out
     assert json.loads(distctl(daemon, "--json", "status").stdout)["node"] == "gpu-01"
+
+
+def test_the_members_are_a_table_with_what_is_wrong_with_them(daemon: ServedDaemon) -> None:
+    daemon.memory.node.others = [
+        peer("gpu-02", fetches_hub=False),
+        peer("gpu-03", state="dead", rtt_s=None, clock_skew_s=-70.0, trouble="no answer\x1b[2J in time"),
+    ]
+    lines = distctl(daemon, "peers").stdout.splitlines()
+    assert lines[0].split()[:5] == ["NAME", "ZONE", "STATE", "ADDRESS", "RTT"]
+    assert lines[1].split()[0] == "gpu-01"
+    assert lines[1].endswith("this node")
+    assert "1.2 ms  61.0 MB/s  5.0 MB/s" in lines[2]
+    assert lines[2].endswith("does not fetch from the Hub")
+    assert "its clock differs by -70 s; no answer\\x1b[2J in time" in lines[3]
+    assert "last heard" in lines[3]
+    assert distctl(daemon, "peers", "-q").stdout.split() == ["gpu-01", "gpu-02", "gpu-03"]
+    assert len(json.loads(distctl(daemon, "peers", "--json").stdout)["items"]) == 3
+    assert "2 of 3 members reachable" in distctl(daemon, "status").stdout
+
+
+def test_a_new_secret_is_private_random_and_usable_and_its_configuration_loads(tmp_path: Path) -> None:
+    file = tmp_path / "cluster-secret"
+    ran = distctl(None, "cluster", "init", "--file", str(file))
+    assert ran.returncode == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+    assert secret.read(str(file)).warnings == ()
+    assert file.read_text().strip() not in ran.stdout + ran.stderr
+    assert "distctl peers" in ran.stderr
+    config = tmp_path / "config.toml"
+    config.write_text(ran.stdout)
+    checked = distctl(None, "config", "check", "--config", str(config))
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_secret_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
+    file = tmp_path / "cluster-secret"
+    assert distctl(None, "cluster", "init", "--file", str(file), "-q").stdout == f"{file}\n"
+    first = file.read_text()
+    ran = distctl(None, "cluster", "init", "--file", str(file))
+    assert (ran.returncode, ran.stdout, file.read_text()) == (1, "", first)
+    assert f"{file} exists" in ran.stderr
+    ran = distctl(None, "cluster", "init", "--file", str(file), "--force", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["file"]) == (0, str(file))
+    assert file.read_text() != first
+    assert distctl(None, "cluster", "init", "--file", str(tmp_path / "no" / "file")).returncode == 1
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_healthy_node_passes_the_doctor(daemon: ServedDaemon) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import to_builtins
 
-from distd.cli.progress import frame, plain_line
+from distd.api.schema import ErrorView, NodePullView, PullState
+from distd.cli.progress import NODES_NAMED_MAX, frame, plain_line
 from distd.cli.text import columns_of, cut_end, cut_start, format_percent, format_share, safe
 from tests.api.memory import MemoryPulls
 
@@ -29,7 +30,7 @@ def pull() -> dict[str, Any]:
 @pytest.mark.parametrize("columns", range(1, 120, 7))
 @pytest.mark.parametrize("rows", [1, 2, 3, 24])
 def test_a_frame_fits_every_terminal(pull: dict[str, Any], columns: int, rows: int) -> None:
-    node = {"name": "gpu-02", "state": "queued", "bytes_done": 0, "eta_s": 3.0, "error": None}
+    node = to_builtins(NodePullView("gpu-02", None, "queued", 0, 3.0, None))
     for changed in (pull, pull | {"nodes": [node] * 30}, pull | {"state": "resolving", "bytes_total": None}):
         lines = frame(changed, columns, rows)
         assert len(lines) <= max(1, rows - 1)
@@ -50,6 +51,40 @@ def test_a_frame_fits_every_terminal(pull: dict[str, Any], columns: int, rows: i
 )
 def test_the_total_says_what_happens(pull: dict[str, Any], changes: dict[str, Any], line: str) -> None:
     assert frame(pull | changes, 99, 24)[-1] == line
+
+
+def a_node(name: str, state: PullState, done: int, **more: Any) -> dict[str, Any]:
+    view = NodePullView(name, "1-ab", state, done, more.pop("eta_s", None), more.pop("error", None), **more)
+    return dict(to_builtins(view))
+
+
+def test_every_node_has_its_line_and_the_total_is_that_of_all(pull: dict[str, Any]) -> None:
+    lost = ErrorView("internal", "Node not reachable", "no answer", True)
+    nodes = [
+        a_node("gpu-01", "downloading", 10**9, bytes_total=8 * 10**9, eta_s=70.0)
+        | {"rate_bytes_per_s": 1e8, "rate_hub_bytes_per_s": 4e7, "rate_peers_bytes_per_s": 6e7},
+        a_node("gpu-2", "failed", 0, error=lost),
+        a_node("gpu-03", "downloading", 10**9, bytes_total=8 * 10**9, stalled_reason="no answer for 3 s"),
+        a_node("gpu-04", "complete", 8 * 10**9, bytes_total=8 * 10**9, bytes_from_peers=8 * 10**9),
+    ]
+    assert frame(pull | {"nodes": nodes, "eta_s": None}, 99, 24) == [
+        "  gpu-01  downloading   12%  100.0 MB/s  1 m 10 s left",
+        "  gpu-2   failed       Node not reachable",
+        "  gpu-03  downloading   12%  no answer for 3 s",
+        "  gpu-04  complete     100%",
+        "10.0/32.0 GB  31%  100.00 MB/s (hub 40.00 peers 60.00)",
+    ]
+    assert frame(pull | {"nodes": nodes}, 99, 4)[:2] == [
+        "  gpu-01  downloading   12%  100.0 MB/s  1 m 10 s left",
+        "  and 3 more",
+    ]
+
+
+def test_a_log_names_few_nodes_and_counts_many(pull: dict[str, Any]) -> None:
+    half = [a_node(f"n{n}", "downloading", 5, bytes_total=10) for n in range(2)]
+    assert plain_line(pull | {"nodes": half}).endswith("; n0 downloading 50%; n1 downloading 50%")
+    many = [a_node(f"n{n}", "complete" if n else "queued", 1) for n in range(NODES_NAMED_MAX + 1)]
+    assert plain_line(pull | {"nodes": many}).endswith(f"; 1 queued; {NODES_NAMED_MAX} complete")
 
 
 def test_a_pull_of_a_commit_is_named_by_its_beginning(pull: dict[str, Any]) -> None:

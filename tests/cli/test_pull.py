@@ -6,10 +6,11 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from distd.api.schema import NodePullView, PullRequest, PullView
+from distd.api.schema import ErrorView, NodePullView, PullRequest, PullState, PullView
 from distd.core.refs import Repo
 from distd.errors import (
     EXIT_CODES,
@@ -166,20 +167,76 @@ def test_a_cancelled_pull_has_failed(daemon: ServedDaemon) -> None:
     assert "was cancelled" in ran.stderr
 
 
-def test_one_failed_node_of_several_is_a_failure(daemon: ServedDaemon) -> None:
-    nodes = (
-        NodePullView("n1", "p1", "complete", 5, None, None),
-        NodePullView("n2", "p2", "failed", 5, None, None),
+def nodes_of(daemon: ServedDaemon, *states: PullState) -> None:
+    """Pulls end at once, on a node for each of the states."""
+    error = ErrorView("no_space", "Not enough disk space", "the disk of n2 is full", True)
+    nodes = tuple(
+        NodePullView(
+            f"n{number}",
+            f"{number}-ab",
+            state,
+            2_000_700,
+            None,
+            error if state == "failed" else None,
+            bytes_total=2_000_700,
+            bytes_from_hub=700 if number == 1 else 0,
+            bytes_from_peers=2_000_000 if number == 1 else 2_000_700,
+        )
+        for number, state in enumerate(states, 1)
     )
+    is_whole = set(states) == {"complete"}
 
     def spread(pull: PullView) -> None:
         daemon.memory.pulls.complete(pull.id)
-        daemon.memory.pulls.advance(pull.id, nodes=nodes)
+        changes: dict[str, Any] = (
+            {} if is_whole else {"state": "failed", "error": error, "snapshot_path": None}
+        )
+        daemon.memory.pulls.advance(pull.id, nodes=nodes, **changes)
 
     daemon.memory.pulls.on_submit = spread
+
+
+def test_every_node_is_told_at_the_end_and_the_summary_is_of_all(daemon: ServedDaemon) -> None:
+    nodes_of(daemon, "complete", "complete")
     ran = distctl(daemon, "pull", "acme/tiny", "--nodes", "all")
-    assert ran.returncode == 1
-    assert "not complete on n2" in ran.stderr
+    assert (ran.returncode, ran.stdout) == (0, f"{PATH}\n")
+    assert ran.stderr.splitlines() == [
+        "  n1  complete  2.0 MB (hub 700 B, peers 2.0 MB, reused 0 B)",
+        "  n2  complete  2.0 MB (hub 0 B, peers 2.0 MB, reused 0 B)",
+        "acme/tiny@main: 4.0 MB, 2 files on 2 nodes in 1 m 40 s, 40.0 kB/s average"
+        " (hub 700 B, peers 4.0 MB, reused 0 B)",
+    ]
+    shown = json.loads(distctl(daemon, "pull", "acme/tiny", "--nodes", "n1,n2", "--json").stdout)
+    assert [node["bytes_from_hub"] for node in shown["nodes"]] == [700, 0]
+
+
+def test_one_failed_node_of_several_is_a_failure_with_exit_code_1(daemon: ServedDaemon) -> None:
+    nodes_of(daemon, "complete", "failed")
+    ran = distctl(daemon, "pull", "acme/tiny", "--nodes", "all")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "  n1  complete  2.0 MB" in ran.stderr
+    assert "  n2  failed  Not enough disk space: the disk of n2 is full" in ran.stderr
+
+
+def test_a_pull_that_this_node_has_no_part_in_prints_no_path(daemon: ServedDaemon) -> None:
+    nodes_of(daemon, "complete")
+    start = daemon.memory.pulls.on_submit
+
+    def elsewhere(pull: PullView) -> None:
+        start(pull)
+        daemon.memory.pulls.advance(pull.id, snapshot_path=None, files_total=None)
+
+    daemon.memory.pulls.on_submit = elsewhere
+    ran = distctl(daemon, "pull", "acme/tiny", "--nodes", "n1")
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+def test_a_pull_on_several_nodes_is_shown_with_each(daemon: ServedDaemon) -> None:
+    nodes_of(daemon, "complete", "failed")
+    distctl(daemon, "pull", "acme/tiny", "--nodes", "all")
+    lines = distctl(daemon, "show", "p0001").stdout.splitlines()
+    assert any(line.split()[:3] == ["n1", "1-ab", "complete"] for line in lines)
+    assert any(line.startswith("n2") and line.endswith("the disk of n2 is full") for line in lines)
 
 
 def test_an_interrupt_leaves_the_pull_running_and_says_how_to_cancel(

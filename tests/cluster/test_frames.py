@@ -66,6 +66,10 @@ def test_frames_out_of_place_are_refused(forge: Callable[[list[Frame]], list[Fra
         received(forge(sent([b"first", b"second"])))
 
 
+def test_each_frame_is_bound_to_those_before_it() -> None:
+    assert sent([b"first", b"second"])[1] != sent([b"other", b"second"])[1]
+
+
 def test_a_frame_too_long_is_refused_before_its_bytes_are_read() -> None:
     with pytest.raises(FrameForged):
         FrameChain(KEYS, NONCE).length((FRAME_BYTES_MAX + 1).to_bytes(4, "big") + bytes(32))

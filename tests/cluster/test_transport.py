@@ -33,6 +33,15 @@ async def test_a_member_answers_its_own_calls(world: World) -> None:
     assert await member.call("m0", "echo", b"hi", 1.0) == b"m0 says hi"
 
 
+async def test_whoever_took_a_members_address_is_not_taken_for_it(world: World) -> None:
+    first, second = await world.grow(2, gossip_pace=0.01)
+    await second.stop(leave=False)
+    await world.start("m2", listen=second.address)
+    with pytest.raises(MemberUnreachable, match=f"m2 answers at {second.address}"):
+        await first.call("m1", "echo", b"", 5.0)
+    assert world.served == {}
+
+
 async def test_a_refusal_carries_its_code(world: World) -> None:
     first, _ = await world.grow(2)
     with pytest.raises(CallRefused) as refused:

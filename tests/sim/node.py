@@ -69,7 +69,9 @@ class Node:
     @property
     def remembered(self) -> gossip.MemberEntry:
         """What others may know of this daemon from an earlier life."""
-        return gossip.MemberEntry(self.name, 1, gossip.MemberState.ALIVE, gossip.MemberFacts(address=self.name))
+        return gossip.MemberEntry(
+            self.name, 1, gossip.MemberState.ALIVE, gossip.MemberFacts(address=self.name)
+        )
 
     @property
     def done(self) -> bool:

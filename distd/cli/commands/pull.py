@@ -11,9 +11,9 @@ from distd.cli.displays import choose_display
 from distd.cli.failures import CommandFailed
 from distd.cli.options import Command, Settings, examples
 from distd.cli.output import document, note, say
-from distd.cli.progress import name, summary
+from distd.cli.progress import name, node_summary, summary
 from distd.cli.selection import selection, selection_options
-from distd.cli.text import safe
+from distd.cli.text import columns_of, safe
 from distd.errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 
 
@@ -23,6 +23,7 @@ from distd.errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
         "distctl pull Qwen/Qwen3-32B",
         "distctl pull Qwen/Qwen3-32B@refs/pr/1 --weights safetensors",
         "distctl pull squad --type dataset --include '*.parquet'",
+        "distctl pull --nodes all openai/gpt-oss-120b",
         "distctl pull --detach --pin openai/gpt-oss-120b",
         'MODEL="$(distctl pull --quiet openai/gpt-oss-20b)"',
     ),
@@ -30,7 +31,7 @@ from distd.errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED
 @selection_options
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher goes first [0].")
 @click.option("-d", "--detach", is_flag=True, help="Do not wait; print the pull's id.")
-@click.option("--nodes", metavar="all|NAME,...", help="Other members pull it too.")
+@click.option("--nodes", metavar="all|NAME,...", help="Have these members pull it.")
 @click.option("--zone", metavar="Z", help="Only members of this zone.")
 @click.option("--at", metavar="WHEN", help="Start later.")
 @click.option("--pin", is_flag=True, help="Protect it from removal (distctl rm).")
@@ -50,6 +51,9 @@ def command(
 
     Waits until every file is verified and published, and prints the path of the snapshot last on
     stdout. Ctrl-C stops the waiting, not the pull.
+
+    With --nodes or --zone the members named pull it, this node only when it is among them. Exits with 1
+    when any of them failed.
     """
     body = selection(**selected)
     named = [word.strip() for word in (nodes or "").split(",") if word.strip()]
@@ -92,20 +96,27 @@ def _end(settings: Settings, pull: dict[str, Any]) -> None:
     """Prints the result. Raises CommandFailed with the error's exit code unless all of it is complete."""
     if settings.json:
         document(pull)
+    if pull["nodes"] and not settings.quiet and not settings.json:
+        _note_nodes(pull["nodes"])
     if pull["state"] == "cancelled":
         raise CommandFailed(f"the pull of {name(pull)} was cancelled")
     if pull["state"] == "failed":
         error = pull["error"] or {"code": "internal", "title": "Failed", "detail": "without a reason"}
-        raise CommandFailed(
-            f"{error['title']}: {error['detail']}", EXIT_CODES.get(error["code"], EXIT_FAILED)
-        )
+        code = EXIT_FAILED if pull["nodes"] else EXIT_CODES.get(error["code"], EXIT_FAILED)
+        raise CommandFailed(f"{error['title']}: {error['detail']}", code)
     if not settings.quiet and not settings.json:
         note(summary(pull, _seconds(pull)))
-    if not settings.json:
+    if not settings.json and pull["snapshot_path"] is not None:  # None: this node was not among the named
         say(safe(pull["snapshot_path"]))
     failed = [safe(node["name"]) for node in pull["nodes"] if node["state"] in ("failed", "cancelled")]
     if failed:
         raise CommandFailed(f"not complete on {', '.join(failed)}: distctl show {safe(pull['id'])} says why")
+
+
+def _note_nodes(nodes: list[dict[str, Any]]) -> None:
+    longest = max(columns_of(safe(node["name"])) for node in nodes)
+    for node in nodes:
+        note(node_summary(node, longest))
 
 
 def _seconds(pull: dict[str, Any]) -> float | None:

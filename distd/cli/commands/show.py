@@ -49,6 +49,9 @@ def _print(pull: dict[str, Any]) -> None:
     )
     if pull["error"] is not None:
         say(f"  {'error':<9} {safe(pull['error']['title'])}: {safe(pull['error']['detail'])}")
+    if pull["nodes"]:
+        say()
+        _print_nodes(pull["nodes"])
     if pull["files"]:
         say()
         rows = [
@@ -61,3 +64,19 @@ def _print(pull: dict[str, Any]) -> None:
             for file in pull["files"]
         ]
         table(["FILE", "STATE", "DONE", "SIZE"], rows, numbers=["DONE", "SIZE"])
+
+
+def _print_nodes(nodes: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            node["name"],
+            node["pull_id"] or "",
+            node["state"],
+            format_percent(node["bytes_done"], node["bytes_total"]) if node["bytes_total"] else "",
+            size(node["bytes_from_hub"]),
+            size(node["bytes_from_peers"]),
+            node["error"]["detail"] if node["error"] else node["stalled_reason"] or "",
+        ]
+        for node in nodes
+    ]
+    table(["NODE", "PULL", "STATE", "DONE", "HUB", "PEERS", "NOTES"], rows, numbers=["DONE", "HUB", "PEERS"])

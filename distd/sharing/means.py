@@ -1,0 +1,58 @@
+"""What the drivers of a node share, and what they need of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from distd.core.rates import Meter
+from distd.errors import DistdError
+from distd.hub.fetcher import Fetcher
+from distd.sharing.ledgers import LedgerStore
+from distd.store.blobs import BlobStore
+from peers.blob import Blob
+from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
+from peers.metainfo import Kind
+from peers.swarm import Endpoint, Swarm
+
+
+class Neighbours(Protocol):
+    """What a driver needs of the cluster."""
+
+    @property
+    def me(self) -> str: ...
+
+    def live(self) -> frozenset[str]: ...
+
+    def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
+        """Where the sessions of these members listen, as far as it is known; this member is left out."""
+
+    async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
+        """The lead's word, or None when it cannot be reached in time."""
+
+    async def wake(self, member: str, blob: Blob) -> None:
+        """Tells a holder that its copy is wanted; a failure is of no consequence."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What all drivers of a node share."""
+
+    blobs: BlobStore
+    ledgers: LedgerStore
+    fetcher: Fetcher
+    swarm: Swarm
+    neighbours: Neighbours
+    secret: bytes
+    may_fetch: bool
+    hub_meter: Meter
+    peers_meter: Meter
+
+
+@dataclass
+class Outcome:
+    """How it ended for those who wait: `error` None when the blob is verified."""
+
+    by_source: dict[str, int]
+    error: DistdError | None = None

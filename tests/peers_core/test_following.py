@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from peers import rendezvous
+from peers.following import AVOID_S, SOLO_S, Following
+
+MEMBERS = ["a", "b", "c", "d", "e"]
+FIRST, SECOND, THIRD, FOURTH, LAST = rendezvous.order("blob", MEMBERS)
+
+
+@pytest.fixture
+def following() -> Following:
+    return Following("blob", LAST, frozenset(MEMBERS))
+
+
+def test_the_first_live_member_is_asked(following: Following) -> None:
+    assert following.target(0.0) == FIRST
+    following.live_changed(frozenset(MEMBERS) - {FIRST})
+    assert following.target(0.0) == SECOND
+
+
+def test_a_lone_member_asks_itself() -> None:
+    assert Following("blob", "me", frozenset()).target(0.0) == "me"
+
+
+def test_one_failure_changes_nothing_and_the_second_passes_over_for_a_while(following: Following) -> None:
+    following.failed(FIRST, 0.0)
+    assert following.target(0.0) == FIRST
+    following.failed(FIRST, 1.0)
+    assert (following.target(1.0), following.unreachable(1.0)) == (SECOND, (FIRST,))
+    assert following.changes_at(1.0) == 1.0 + AVOID_S
+    assert (following.target(1.0 + AVOID_S), following.unreachable(1.0 + AVOID_S)) == (FIRST, ())
+
+
+def test_an_answer_between_two_failures_forgives_the_first(following: Following) -> None:
+    following.failed(FIRST, 0.0)
+    following.answered()
+    following.failed(FIRST, 1.0)
+    assert following.target(1.0) == FIRST
+
+
+def test_a_refusal_is_followed_to_the_member_it_names(following: Following) -> None:
+    following.refused(FIRST, THIRD, 0.0)
+    assert following.target(0.0) == THIRD
+    following.live_changed(frozenset(MEMBERS))
+    assert following.target(0.0) == FIRST
+
+
+def test_a_refusal_that_names_an_unreachable_member_passes_over_the_refuser_too(following: Following) -> None:
+    following.failed(FIRST, 0.0)
+    following.failed(FIRST, 0.0)
+    following.refused(SECOND, FIRST, 0.0)
+    assert following.target(0.0) == THIRD
+
+
+def test_after_three_refusals_in_a_row_a_member_leads_itself_for_a_while(following: Following) -> None:
+    following.refused(FIRST, SECOND, 0.0)
+    following.refused(SECOND, THIRD, 0.0)
+    following.refused(THIRD, FIRST, 0.0)
+    assert following.target(0.0) == LAST
+    assert following.target(SOLO_S) == FIRST
+
+
+def test_a_member_does_not_pass_over_itself() -> None:
+    me = Following("blob", FIRST, frozenset(MEMBERS))
+    me.failed(FIRST, 0.0)
+    me.failed(FIRST, 0.0)
+    assert me.target(0.0) == FIRST

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import pytest
+
+from peers import rendezvous
+from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, Lead
+from peers.lead_events import (
+    Answer,
+    LeadAction,
+    LeadTicked,
+    LiveMembersChanged,
+    ProbeAnswered,
+    ProbeMember,
+    Refuse,
+)
+from peers.leases import PROGRESS_EXPECTED_S
+from peers.messages import LeadAnswer, SwarmPhase
+from peers.piece_set import Span
+from tests.peers_core.builders import MIB, PIECES, ask, claim, lead_of, report
+
+FIRST, SECOND, THIRD = rendezvous.order("blob", ["a", "b", "c"])
+EVERYTHING = range(PIECES)
+
+
+def answers(actions: list[LeadAction]) -> list[LeadAnswer]:
+    return [action.answer for action in actions if isinstance(action, Answer)]
+
+
+def one_answer(actions: list[LeadAction]) -> LeadAnswer:
+    (only,) = answers(actions)
+    return only
+
+
+def spans(answer: LeadAnswer) -> list[Span]:
+    return [lease.span for lease in answer.leases]
+
+
+@pytest.fixture
+def alone() -> Lead:
+    return lead_of(FIRST, me=FIRST)
+
+
+def settled(*others: str, **more: float) -> Lead:
+    """A lead that has heard everybody."""
+    lead = lead_of(FIRST, *others, me=FIRST, **more)
+    for member in others:
+        lead.handle(ProbeAnswered(member, None), 0.0)
+    lead.handle(ProbeAnswered(FIRST, None), 0.0)
+    return lead
+
+
+def test_a_lone_member_is_granted_at_once_by_itself(alone: Lead) -> None:
+    answer = one_answer(ask(alone, report(FIRST), 0.0, room=2))
+    assert (answer.ready, spans(answer)) == (True, [Span(0, 4), Span(4, 6)])
+
+
+def test_a_new_lead_probes_everybody_and_grants_nothing_before_it_heard_them() -> None:
+    lead = lead_of(FIRST, SECOND, THIRD, me=FIRST)
+    actions = ask(lead, report(FIRST), 0.0, room=1)
+    assert {a.member for a in actions if isinstance(a, ProbeMember)} == {SECOND, THIRD}
+    assert (one_answer(actions).ready, one_answer(actions).leases) == (False, ())
+    lead.handle(ProbeAnswered(SECOND, None), 0.1)
+    assert not lead.ready
+    lead.handle(ProbeAnswered(THIRD, report(THIRD, 0, 1)), 0.2)
+    assert spans(one_answer(ask(lead, report(FIRST), 0.3, room=1))) == [Span(2, 5)]
+
+
+def test_silent_members_are_waited_for_two_seconds() -> None:
+    lead = lead_of(FIRST, SECOND, me=FIRST)
+    ask(lead, report(FIRST), 0.0, room=1, wait_s=5.0)
+    assert lead.deadline() <= REPORTS_AWAITED_S
+    assert answers(lead.handle(LeadTicked(), REPORTS_AWAITED_S - 0.1)) == []
+    assert spans(one_answer(lead.handle(LeadTicked(), REPORTS_AWAITED_S))) != []
+
+
+def test_a_request_that_names_another_lead_is_refused_and_told_whom_to_follow() -> None:
+    lead = lead_of(FIRST, SECOND, me=SECOND)
+    (refused,) = [a for a in ask(lead, report(THIRD), 0.0) if isinstance(a, Refuse)]
+    assert (refused.refusal.by, refused.refusal.follows) == (SECOND, FIRST)
+
+
+def test_who_cannot_reach_the_first_is_led_by_the_second() -> None:
+    lead = lead_of(FIRST, SECOND, THIRD, me=SECOND)
+    actions = ask(lead, report(THIRD), 0.0, unreachable=(FIRST,))
+    assert [a for a in actions if isinstance(a, Refuse)] == []
+
+
+def test_anybody_may_lead_itself() -> None:
+    lead = lead_of(FIRST, SECOND, THIRD, me=THIRD)
+    assert answers(ask(lead, report(THIRD), 0.0))
+
+
+def test_a_held_back_request_is_refused_once_another_member_leads() -> None:
+    lead = lead_of(SECOND, THIRD, me=SECOND)
+    lead.handle(ProbeAnswered(THIRD, None), 0.0)
+    ask(lead, report(THIRD, *EVERYTHING), 0.0, wait_s=9.0)
+    actions = lead.handle(LiveMembersChanged(frozenset({FIRST, SECOND, THIRD})), 1.0)
+    assert [a.refusal.follows for a in actions if isinstance(a, Refuse)] == [FIRST]
+
+
+def test_leases_are_repeated_until_their_pieces_are_held(alone: Lead) -> None:
+    first = one_answer(ask(alone, report(FIRST), 0.0, room=1))
+    again = one_answer(ask(alone, report(FIRST), 0.5, room=0))
+    assert first.leases == again.leases
+    assert spans(one_answer(ask(alone, report(FIRST, 0, 1), 1.0))) == [Span(2, 4)]
+    assert one_answer(ask(alone, report(FIRST, 0, 1, 2, 3), 1.5)).leases == ()
+
+
+def test_a_lapsed_span_is_granted_again_from_its_first_missing_piece() -> None:
+    lead = settled(SECOND)
+    one_answer(ask(lead, report(SECOND), 0.0, room=1))
+    ask(lead, report(SECOND, 0, 1), 1.0)
+    later = 1.0 + PROGRESS_EXPECTED_S
+    answer = one_answer(ask(lead, report(FIRST), later, room=1, rate_bytes_per_s=100 * MIB))
+    assert answer.leases[0].span.start == 2
+
+
+def test_a_piece_whose_holder_died_is_leased_again() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND, *EVERYTHING), 0.0)
+    assert one_answer(ask(lead, report(FIRST), 0.0, room=1)).leases == ()
+    lead.handle(LiveMembersChanged(frozenset({FIRST})), 1.0)
+    assert one_answer(ask(lead, report(FIRST), 1.0, room=1)).leases != ()
+
+
+def test_a_returning_member_is_probed_before_anything_more_is_granted() -> None:
+    lead = settled()
+    back = LiveMembersChanged(frozenset({FIRST, SECOND}))
+    assert [a for a in lead.handle(back, 1.0) if isinstance(a, ProbeMember)] == [ProbeMember(SECOND)]
+    assert one_answer(ask(lead, report(FIRST), 1.1, room=1)).leases == ()
+    assert one_answer(ask(lead, report(FIRST), 1.0 + JOINER_AWAITED_S, room=1)).leases != ()
+
+
+def test_a_member_without_access_gets_no_lease_and_keeps_the_answer() -> None:
+    lead = settled(SECOND)
+    answer = one_answer(ask(lead, report(SECOND, may_fetch=False), 0.0, room=1))
+    assert (answer.leases, answer.fetchers) == ((), 0)
+
+
+def test_a_retry_after_binds_everybody_until_it_is_over() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND, hub_pause_s=10.0), 0.0)
+    paused = one_answer(ask(lead, report(FIRST), 1.0, room=1))
+    assert (paused.leases, paused.hub_pause_s) == ((), 9.0)
+    assert one_answer(ask(lead, report(FIRST), 10.0, room=1)).leases != ()
+
+
+def test_the_limit_of_the_cluster_is_shared_over_those_who_fetch() -> None:
+    lead = settled(SECOND, cap=30.0)
+    assert one_answer(ask(lead, report(FIRST), 0.0, room=1)).hub_rate_bytes_per_s == 30.0
+    assert one_answer(ask(lead, report(SECOND), 0.0, room=1)).hub_rate_bytes_per_s == 15.0
+    lead.handle(LiveMembersChanged(frozenset({FIRST, SECOND, THIRD}), 30.0, frozenset({THIRD})), 0.1)
+    assert one_answer(ask(lead, report(SECOND), 0.2)).hub_rate_bytes_per_s == 10.0
+
+
+def test_news_wakes_a_held_back_request_in_waves() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND), 0.0, version_term=1)
+    assert answers(ask(lead, report(SECOND), 1.0, version_term=1, wait_s=5.0)) == []
+    woken = ask(lead, report(FIRST, 0, claims=(claim(0, FIRST),)), 2.0)
+    assert [a.member for a in woken if isinstance(a, Answer)] == [SECOND, FIRST]
+    assert answers(ask(lead, report(SECOND), 2.0, version=1, version_term=1, wait_s=5.0)) == []
+    more = ask(lead, report(FIRST, 0, claims=(claim(1, FIRST),)), 2.01)
+    assert [a.member for a in more if isinstance(a, Answer)] == [FIRST]
+    assert lead.deadline() <= 2.0 + NEWS_GAP_S
+    assert [a.member for a in lead.handle(LeadTicked(), 2.0 + NEWS_GAP_S) if isinstance(a, Answer)] == [
+        SECOND
+    ]
+
+
+def test_without_news_a_request_is_answered_when_it_waited_long_enough() -> None:
+    lead = settled(SECOND)
+    assert answers(ask(lead, report(SECOND, *EVERYTHING), 0.0, wait_s=3.0)) == []
+    assert answers(lead.handle(LeadTicked(), NEWS_GAP_S)) == []
+    assert lead.deadline() == 3.0
+    assert one_answer(lead.handle(LeadTicked(), 3.0)).claims == ()
+
+
+def test_ledgers_that_already_agree_are_not_sent() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND, claims=(claim(0, SECOND), claim(1, SECOND))), 0.0)
+    same = one_answer(ask(lead, report(SECOND), 0.1, claims_fingerprint=lead.ledger.claims_fingerprint))
+    assert (same.claims, same.version, same.synced) == ((), 2, True)
+    assert len(one_answer(ask(lead, report(SECOND), 0.2)).claims) == 2
+
+
+def test_a_disputed_piece_is_fetched_by_a_third_member() -> None:
+    lead = settled(SECOND, THIRD)
+    ask(lead, report(FIRST, *EVERYTHING, claims=(claim(0, FIRST),)), 0.0)
+    ask(lead, report(SECOND, *EVERYTHING, claims=(claim(0, SECOND, variant=1),)), 0.0)
+    assert one_answer(ask(lead, report(THIRD, *range(1, PIECES)), 0.1, room=2)).leases[0].span == Span(0, 1)
+    assert one_answer(ask(lead, report(FIRST, *EVERYTHING), 0.2, room=2)).leases == ()
+
+
+def test_with_nobody_else_the_claimants_of_a_dispute_try_once_more() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(FIRST, *EVERYTHING, claims=(claim(0, FIRST),)), 0.0)
+    ask(lead, report(SECOND, *EVERYTHING, claims=(claim(0, SECOND, variant=1),)), 0.0)
+    assert spans(one_answer(ask(lead, report(FIRST, *EVERYTHING), 0.2, room=1))) == [Span(0, 1)]
+
+
+def test_the_blamed_fetch_nothing_while_others_can_and_their_word_counts_for_nothing() -> None:
+    lead = settled(SECOND, THIRD)
+    ask(lead, report(FIRST, claims=(claim(0, FIRST),)), 0.0)
+    ask(lead, report(THIRD, *EVERYTHING, claims=(claim(0, THIRD, variant=1),)), 0.0)
+    ask(lead, report(SECOND, claims=(claim(0, SECOND),)), 0.0)
+    assert set(lead.ledger.blamed()) == {THIRD}
+    assert one_answer(ask(lead, report(THIRD, *EVERYTHING), 0.1, room=1)).leases == ()
+    assert one_answer(ask(lead, report(FIRST), 0.1, room=1)).leases != ()
+
+
+def test_what_a_member_is_stuck_on_it_fetches_itself() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(FIRST, *EVERYTHING), 0.0)
+    answer = one_answer(ask(lead, report(SECOND, *range(1, PIECES), stuck=b"\x01"), 0.1, room=1))
+    assert spans(answer) == [Span(0, 1)]
+
+
+def test_after_a_failed_seal_everything_is_fetched_by_a_second_member_and_then_audited() -> None:
+    lead = settled(SECOND)
+    own = tuple(claim(piece, FIRST) for piece in EVERYTHING)
+    ask(lead, report(FIRST, *EVERYTHING, claims=own, seal_failed=True), 0.0)
+    answer = one_answer(ask(lead, report(SECOND, *EVERYTHING), 0.1, room=2))
+    assert (answer.audited, len(answer.leases)) == (False, 2)
+    compared = tuple(claim(piece, SECOND) for piece in EVERYTHING)
+    assert one_answer(ask(lead, report(SECOND, *EVERYTHING, claims=compared), 0.2)).audited
+
+
+def test_only_as_many_members_fetch_as_the_link_bears() -> None:
+    names = [f"m{number}" for number in range(20)]
+    me = rendezvous.order("blob", names)[0]
+    lead = lead_of(*names, me=me)
+    for member in names:
+        lead.handle(ProbeAnswered(member, None), 0.0)
+    granted = [name for name in names if one_answer(ask(lead, report(name), 0.0, room=1)).leases]
+    assert len(granted) == 4
+
+
+def test_a_lead_counts_who_still_fills_from_the_hot_swarm() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND, 0, phase=SwarmPhase.HOT), 0.0)
+    assert one_answer(ask(lead, report(FIRST, *EVERYTHING, phase=SwarmPhase.HOT), 0.1)).unfinished_hot == 1
+
+
+def test_a_leaver_is_forgotten_at_once() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND), 0.0, room=1)
+    ask(lead, report(SECOND, leaving=True), 0.1)
+    assert (lead.leases.holders, SECOND in lead.standings) == (frozenset(), False)

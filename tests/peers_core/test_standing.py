@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from peers.messages import SWARM_NAMES_MAX, SwarmMember, SwarmPhase
+from peers.standing import Standings
+from tests.peers_core.builders import PIECES, report
+
+
+def test_the_union_of_holdings_follows_gains_losses_and_leavers() -> None:
+    standings = Standings(PIECES)
+    standings.note(report("a", 0, 1), 0.0)
+    standings.note(report("b", 1, 2), 0.0)
+    assert standings.held_by_any(but=frozenset()) == 0b111
+    assert standings.held_by_any(but=frozenset({"b"})) == 0b011
+    standings.note(report("a", 0), 1.0)
+    assert standings.held_by_any(but=frozenset()) == 0b111
+    standings.forget("b")
+    assert standings.held_by_any(but=frozenset()) == 0b001
+
+
+def test_the_roster_names_those_in_a_swarm_or_able_to_serve() -> None:
+    standings = Standings(PIECES)
+    standings.note(report("b", phase=SwarmPhase.HOT), 0.0)
+    standings.note(report("a", published=True), 0.0)
+    standings.note_nothing("c", 0.0)
+    assert standings.roster() == (
+        SwarmMember("a", SwarmPhase.NONE, True),
+        SwarmMember("b", SwarmPhase.HOT, False),
+    )
+    standings.note(report("b", phase=SwarmPhase.SEALED), 1.0)
+    assert standings.roster()[1].phase is SwarmPhase.SEALED
+
+
+def test_unfinished_members_of_the_hot_swarm_are_counted() -> None:
+    standings = Standings(PIECES)
+    standings.note(report("a", phase=SwarmPhase.HOT), 0.0)
+    assert standings.unfinished_hot() == 1
+    standings.note(report("a", *range(PIECES), phase=SwarmPhase.HOT), 0.0)
+    assert standings.unfinished_hot() == 0
+
+
+def test_who_cannot_fetch_is_no_fetcher_and_its_needs_are_known() -> None:
+    standings = Standings(PIECES)
+    standings.note(report("a", may_fetch=False, stuck=b"\x05"), 0.0)
+    standings.note(report("b", stuck=b"\x02"), 0.0)
+    assert standings.fetchers() == {"b"}
+    assert standings.stuck_without_access() == 0b101
+
+
+def test_a_large_swarm_is_named_in_part_and_not_the_same_part_to_everybody() -> None:
+    standings = Standings(PIECES)
+    for number in range(200):
+        standings.note(report(f"m{number}", phase=SwarmPhase.HOT), 0.0)
+    one, other = standings.swarm_for("m0", "blob"), standings.swarm_for("m1", "blob")
+    assert len(one) == SWARM_NAMES_MAX
+    assert "m0" not in {member.name for member in one}
+    assert set(one) != set(other)
+    assert standings.swarm_for("m0", "blob") == one

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import pytest
+
+from peers import member_actions as act
+from peers.ledger import Ledger
+from peers.messages import SwarmMember, SwarmPhase
+from peers.piece_table import PieceTable
+from peers.swarm_choice import (
+    HOLDERS_AWAITED_S,
+    HOT_LINGER_S,
+    HOT_STALL_S,
+    STUCK_S,
+    WAKE_EVERY_S,
+    Stage,
+    SwarmChoice,
+)
+from tests.peers_core.builders import PIECES, answer, claim, digests
+
+ALL = (1 << PIECES) - 1
+
+
+@pytest.fixture
+def swarm() -> SwarmChoice:
+    return SwarmChoice("me", 0.0, published=False)
+
+
+@pytest.fixture
+def table() -> PieceTable:
+    return PieceTable(PIECES)
+
+
+def complete_ledger() -> Ledger:
+    return Ledger(PIECES, [claim(piece, "a") for piece in range(PIECES)])
+
+
+def hold(table: PieceTable, ledger: Ledger, *pieces: int) -> None:
+    for piece in pieces:
+        table.written(piece)
+        table.digested(piece, table.generation(piece), digests(piece).xxh3)
+        table.in_swarm |= 1 << piece
+    table.settle(ALL, ledger)
+
+
+def test_a_blob_still_arriving_is_taken_from_the_hot_swarm(swarm: SwarmChoice, table: PieceTable) -> None:
+    assert swarm.decide(table, Ledger(PIECES), None, False, 0.0) == []
+    assert swarm.decide(table, Ledger(PIECES), answer(), False, 0.0) == [act.OpenHot(0)]
+
+
+def test_a_late_joiner_uses_only_the_sealed_swarm(swarm: SwarmChoice, table: PieceTable) -> None:
+    assert swarm.decide(table, complete_ledger(), answer(), False, 0.0) == [act.OpenSealed(0)]
+
+
+def test_the_ledger_of_holders_is_waited_for_and_the_holders_are_woken(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    holders = answer(swarm=(SwarmMember("b", SwarmPhase.NONE, True),))
+    assert swarm.decide(table, Ledger(PIECES), holders, False, 0.0) == [act.WakeHolders(("b",))]
+    assert swarm.stage is Stage.STARTING
+    opened = swarm.decide(table, Ledger(PIECES), holders, False, HOLDERS_AWAITED_S)
+    assert opened == [act.OpenHot(0)]
+
+
+def in_hot(swarm: SwarmChoice, table: PieceTable) -> None:
+    swarm.decide(table, Ledger(PIECES), answer(), False, 0.0)
+
+
+def test_a_stalled_hot_swarm_is_left_when_the_ledger_is_complete(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    in_hot(swarm, table)
+    ledger = complete_ledger()
+    hold(table, ledger, 0, 1)
+    assert swarm.decide(table, ledger, answer(), False, HOT_STALL_S - 0.1) == []
+    assert swarm.decide(table, ledger, answer(), True, HOT_STALL_S) == [], "not while fetching"
+    left = swarm.decide(table, ledger, answer(), False, HOT_STALL_S)
+    assert left == [act.LeaveHot(), act.OpenSealed(0b11)]
+
+
+def test_wrong_pieces_of_the_hot_swarm_are_not_waited_for(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    ledger = complete_ledger()
+    hold(table, ledger, *range(PIECES - 1))
+    table.in_swarm = ALL
+    assert swarm.decide(table, ledger, answer(), False, 0.1) == [
+        act.LeaveHot(),
+        act.OpenSealed(ALL >> 1),
+    ]
+
+
+def test_a_changed_digest_voids_the_sealed_metainfo(swarm: SwarmChoice, table: PieceTable) -> None:
+    ledger = complete_ledger()
+    swarm.decide(table, ledger, answer(), False, 0.0)
+    ledger.merge([claim(0, "b", variant=1)])
+    assert swarm.decide(table, ledger, answer(), False, 1.0) == [act.LeaveSealed()]
+    assert swarm.decide(table, ledger, answer(), False, 1.0) == []
+    ledger.merge([claim(0, "c", variant=1)])
+    assert swarm.decide(table, ledger, answer(), False, 2.0) == [act.OpenSealed(0)]
+
+
+def test_pieces_that_do_not_come_are_told_as_stuck(swarm: SwarmChoice, table: PieceTable) -> None:
+    ledger = complete_ledger()
+    swarm.decide(table, ledger, answer(), False, 0.0)
+    assert swarm.stuck(table, 0, STUCK_S - 0.1) == 0
+    assert swarm.stuck(table, 0b1, STUCK_S) == ALL & ~0b1
+    swarm.gained(STUCK_S)
+    assert swarm.stuck(table, 0, STUCK_S) == 0
+
+
+def test_a_claim_that_contradicts_itself_is_fetched_at_once(swarm: SwarmChoice, table: PieceTable) -> None:
+    swarm.decide(table, complete_ledger(), answer(), False, 0.0)
+    swarm.rejected(0b100)
+    assert swarm.stuck(table, 0, 0.0) == 0b100
+
+
+def test_a_member_that_is_done_lingers_while_others_fill_and_then_publishes(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    in_hot(swarm, table)
+    swarm.sealed(1.0)
+    ledger = complete_ledger()
+    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, 1.0) == []
+    done = swarm.decide(table, ledger, answer(unfinished_hot=1), False, 1.0 + HOT_LINGER_S)
+    assert done == [act.LeaveHot(), act.PublishBlob()]
+    assert swarm.stage is Stage.PUBLISHING
+
+
+def test_nobody_lingers_for_nobody(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    swarm.sealed(1.0)
+    done = swarm.decide(table, complete_ledger(), answer(), False, 1.0)
+    assert done == [act.LeaveHot(), act.PublishBlob()]
+
+
+def test_a_published_blob_is_served_while_it_is_wanted(table: PieceTable) -> None:
+    swarm = SwarmChoice("me", 0.0, published=True)
+    ledger = complete_ledger()
+    assert swarm.decide(table, ledger, None, False, 0.0) == []
+    swarm.wanted = True
+    assert swarm.decide(table, ledger, None, False, 0.0) == [act.OpenSealed(ALL)]
+    assert swarm.decide(table, ledger, None, False, 0.0) == []
+    swarm.wanted = False
+    assert swarm.decide(table, ledger, None, False, 0.0) == [act.LeaveSealed()]
+
+
+def test_a_holder_without_ledger_recomputes_it_once(table: PieceTable) -> None:
+    swarm = SwarmChoice("me", 0.0, published=True)
+    swarm.wanted = True
+    assert swarm.decide(table, Ledger(PIECES), None, False, 0.0) == [act.RecomputeLedger()]
+    assert swarm.decide(table, Ledger(PIECES), None, False, 0.0) == []
+
+
+def test_holders_are_woken_now_and_then_while_pieces_are_missing(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    ledger = complete_ledger()
+    holders = answer(swarm=(SwarmMember("b", SwarmPhase.NONE, True),))
+    assert act.WakeHolders(("b",)) in swarm.decide(table, ledger, holders, False, 0.0)
+    assert swarm.decide(table, ledger, holders, False, 1.0) == []
+    assert swarm.decide(table, ledger, holders, False, WAKE_EVERY_S) == [act.WakeHolders(("b",))]
+
+
+def test_connections_follow_the_members_of_the_same_swarm(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    others = (SwarmMember("b", SwarmPhase.HOT, False), SwarmMember("c", SwarmPhase.SEALED, False))
+    told = swarm.decide(table, Ledger(PIECES), answer(sequence=2, swarm=others), False, 0.0)
+    assert told == [act.ConnectSwarm(("b",))]
+    assert swarm.decide(table, Ledger(PIECES), answer(sequence=3, swarm=others), False, 0.0) == []
+
+
+def test_an_ended_blob_leaves_its_swarm(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    assert swarm.end(Stage.FAILED, table) == [act.LeaveHot()]
+    assert swarm.end(Stage.FAILED, table) == []
