@@ -27,7 +27,7 @@ interop: .venv-olah/.installed ## Olah in an environment of its own, for the tes
 	@.venv-olah/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/olah.lock
 	@touch $@
 
-demo: setup ## a local Hub, a daemon, one pull, the result loaded offline (REPO=org/name: from the real Hub)
+demo: setup ## a local Hub, three daemons, one pull on all, each cache loaded offline (REPO=org/name: the real Hub)
 	@$(BIN)/python -m tests.demo $(if $(REPO),--repo $(REPO))
 
 check: setup ## format, lint, types and architecture rules

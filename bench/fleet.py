@@ -124,6 +124,7 @@ def _rounds(built: Site, arguments: argparse.Namespace) -> dict[str, list[Measur
             values.append(Measured(ideal_s, outcome, min(ideal_idle, outcome.idle) < IDLE_MIN))
             print(
                 f"  {TITLES[name]:28} {outcome.wall_s:6.2f} s / {ideal_s:.2f} s = {values[-1].ratio:5.2f}  "
+                f"Hub {outcome.hub_bytes / built.size_bytes:.3f}  CPU {outcome.cpu_s:5.1f} s  "
                 f"idle {outcome.idle:.0%} (ideal {ideal_idle:.0%}){_void(values[-1].void)}",
                 flush=True,
             )

@@ -35,6 +35,7 @@ from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
+from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, is_member, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
@@ -146,6 +147,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
     supply: BlobSupply = transfers
     peers_meter = Meter()
     member: Membership | None = None
+    once: AskedOnce | None = None
     if is_member(config):
         member = await open_sharing(
             config,
@@ -156,7 +158,19 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
             peers_meter=peers_meter,
         )
         awaited_s = COMPANY_AWAITED_S if config.cluster.join else 0.0
-        chosen = supply = Supply(transfers, member.sharing, company_awaited_s=awaited_s)
+        once = open_asked_once(
+            member.cluster,
+            stack,
+            hub=resolver,
+            fetcher=fetcher,
+            transfers=transfers,
+            blobs=blobs,
+            manifests=manifests,
+            may_fetch=config.hub.fetch,
+            peers_meter=peers_meter,
+            company_awaited_s=awaited_s,
+        )
+        chosen = supply = Supply(transfers, member.sharing, once, company_awaited_s=awaited_s)
         stack.callback(chosen.close)
 
     models = ModelService(
@@ -168,7 +182,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
         needed_etags=lambda: pulls.needed_etags(),
     )
     planner = Planner(
-        resolver,
+        once.metadata if once else resolver,
         manifests,
         blobs,
         cache,
@@ -177,6 +191,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
         reserve_bytes=config.cache.min_free_bytes,
         max_bytes=config.cache.max_bytes,
         unreserved_bytes=lambda: pulls.unreserved_bytes(),
+        others=once.others if once else None,
     )
     pull_table = PullTable(database)
     pulls = PullService(

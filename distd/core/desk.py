@@ -165,6 +165,10 @@ class FetchDesk:
             return f"{blob.last_fault.detail}; next attempt in {blob.not_before - now:.0f} s"
         return None
 
+    def hub_paused_s(self, now: float) -> float:
+        """How long the Hub's rate limit still forbids requests."""
+        return max(0.0, self._hub_paused_until - now)
+
     def phase(self, etag: str) -> Phase | None:
         """Where the blob is on its way, None when the desk does not know it."""
         blob = self._blobs.get(etag)

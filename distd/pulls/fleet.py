@@ -98,6 +98,7 @@ class _Fleet:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     looked_at: float = 0.0
     asked_at: float = 0.0
+    unsaved: bool = False
     task: asyncio.Task[None] | None = None
 
     @property
@@ -175,8 +176,8 @@ class FleetPulls:
         except DistdError:
             del self._fleets[id_]
             raise
-        await self._table.tell(id_, "submitted", f"on {', '.join(names)}")
         fleet.task = asyncio.create_task(self._run(fleet), name=f"fleet pull {id_}")
+        await self._table.tell(id_, "submitted", f"on {', '.join(names)}")
         self._forget_oldest()
         return self.get(id_)
 
@@ -236,12 +237,12 @@ class FleetPulls:
 
     async def _run(self, fleet: _Fleet) -> None:
         pause_s = FIRST_ROUND_S
-        while fleet.record.state not in FINISHED:
+        while fleet.record.state not in FINISHED or fleet.unsaved:
             fleet.wake.clear()
             try:
                 async with fleet.lock:
                     await self._round(fleet)
-            except DistdError as error:  # the database: the round is repeated, so it is told again
+            except DistdError as error:  # the database: what is unsaved is tried again with the next round
                 log.error("fleet pull %s: %s", fleet.record.id, error)
             pause_s = min(pause_s * ROUND_GROWTH, ROUND_S)
             is_watched = time.monotonic() - fleet.looked_at < WATCHED_S
@@ -277,8 +278,10 @@ class FleetPulls:
     async def _take(self, fleet: _Fleet, events: Sequence[core.Event]) -> None:
         now, at = time.monotonic(), time.time()
         actions = [action for event in events for action in fleet.machine.handle(event, now, at)]
-        if any(isinstance(action, Save) for action in actions):
+        fleet.unsaved |= any(isinstance(action, Save) for action in actions)
+        if fleet.unsaved:
             await self._table.save(fleet.request, fleet.record)
+            fleet.unsaved = False
         for action in actions:
             if isinstance(action, Tell):
                 log.info("fleet pull %s: %s", fleet.record.id, action.text, extra={"event": action.event})

@@ -132,9 +132,13 @@ class Transfers:
         """Whether the blob is wanted here, or its incoming file is still being closed."""
         return etag in self._transfers or etag in self._closing
 
-    def release_all(self) -> list[Released]:
-        """Stops all that has not wholly arrived and gives it back, for another way to go on with it."""
-        return [self._release(each) for each in list(self._transfers.values()) if self._is_releasable(each)]
+    def release_all(self, keep: Callable[[str], bool] = lambda _: False) -> list[Released]:
+        """Stops all that has not wholly arrived and gives it back, for another way to go on with it, but for `keep`."""
+        return [
+            self._release(each)
+            for each in list(self._transfers.values())
+            if self._is_releasable(each) and not keep(each.etag)
+        ]
 
     def _is_releasable(self, transfer: _Transfer) -> bool:
         return not transfer.arrived and not transfer.accepting and transfer.remote.file.size_bytes > 0
@@ -159,6 +163,10 @@ class Transfers:
 
     def stalled_reason(self, etag: str) -> str | None:
         return self._desk.stalled_reason(etag, time.monotonic())
+
+    def hub_paused_s(self) -> float:
+        """How long the Hub's rate limit still forbids requests, as far as was heard here."""
+        return self._desk.hub_paused_s(time.monotonic())
 
     async def close(self) -> None:
         """Stops everything; what is journalled stays."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 from distd.api.schema import ClusterView, PeerAddresses, PeerView
@@ -22,11 +23,11 @@ from peers.membership import MemberState
 from peers.settings import TAG_CHARACTERS
 from peers.swarm import PeerStats
 
-BUSY_SAMPLE_S = 0.5
+BUSY_SAMPLE_S = 0.25
 """Between samples while there are connections: what one moves after its last sample is not seen, and a
 blob's connections may live for a second."""
-IDLE_SAMPLE_S = 2.0
-"""While there are none."""
+IDLE_SAMPLE_S = 10.0
+"""While there are none; a new connection ends the wait."""
 
 
 class Flow:
@@ -78,11 +79,22 @@ class Company:
         self._engine = engine
         self._name = name
         self._flows = Flows()
+        self._connected = asyncio.Event()
+
+    def peer_connected(self) -> None:
+        """The engine says so: sampling begins at once."""
+        self._connected.set()
 
     async def watch(self) -> None:
         while True:
+            self._connected.clear()
             await self._sample()
-            await asyncio.sleep(BUSY_SAMPLE_S if self._flows.is_busy else IDLE_SAMPLE_S)
+            if self._flows.is_busy:
+                await asyncio.sleep(BUSY_SAMPLE_S)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_SAMPLE_S):
+                    await self._connected.wait()
 
     def view(self) -> ClusterView:
         """Those who left do not count; the dead do, until they are forgotten after a day."""

@@ -17,9 +17,10 @@ from msgspec import Meta
 
 from distd.core.faults import FaultKind, FetchFailed, FetchFault
 from distd.core.manifest import ManifestFile, checked_path, is_etag
-from distd.core.refs import Repo, is_commit, parse_repo
+from distd.core.refs import is_commit, parse_repo
 from distd.errors import DistdError, InvalidRequest, RateLimited
 from distd.hub.fetcher import Fetcher, RemoteFile
+from distd.sharing.denials import Denials
 from peers import rendezvous
 from peers.cluster import Cluster
 from peers.cluster_errors import CallRefused, ClusterError
@@ -27,9 +28,6 @@ from peers.cluster_errors import CallRefused, ClusterError
 LOCATION = "location"
 ANSWER_S = 10.0
 """A resolve takes under a second; a Hub that lets the owner wait longer may answer this member."""
-DENIED_S = 30.0
-"""A repo that the Hub refused to this member is not asked for again for others so long: a new token comes by hand."""
-DENIED_MAX = 256
 URL_CHARS_MAX = 16_384
 """As long as the fetcher takes one from the Hub itself."""
 
@@ -80,6 +78,7 @@ class SharedLocations:
         may_fetch: bool,
         fetchers: Callable[[], frozenset[str]],
         small_bytes: int,
+        denials: Denials,
     ) -> None:
         """Files below `small_bytes` are left to their owner, who is the only one to fetch them."""
         self._cluster = cluster
@@ -87,7 +86,7 @@ class SharedLocations:
         self._may_fetch = may_fetch
         self._fetchers = fetchers
         self._small_bytes = small_bytes
-        self._denied: dict[Repo, tuple[float, str]] = {}
+        self._denials = denials
 
     def open(self) -> None:
         self._cluster.register(LOCATION, self._on_location)
@@ -123,23 +122,15 @@ class SharedLocations:
             raise CallRefused("invalid_request", str(error)) from error
         if not self._may_fetch:
             raise CallRefused("no_hub", "hub.fetch is off on this member")
-        until, reason = self._denied.get(remote.repo, (0.0, ""))
-        if time.monotonic() < until:
-            raise CallRefused("denied", reason)
+        if denied := self._denials.find(remote.repo, time.monotonic()):
+            raise CallRefused("denied", str(denied))
         try:
             found = await self._fetcher.location(remote)
         except FetchFailed as failed:
             fault = failed.fault
             if fault.kind is FaultKind.RATE_LIMITED and fault.retry_after_s:
                 return msgspec.msgpack.encode(LocationWord(pause_s=fault.retry_after_s))
-            if fault.kind is FaultKind.DENIED:
-                self._note_denied(remote.repo, fault.detail)
+            self._denials.note(remote.repo, fault.error, time.monotonic())
             raise CallRefused("denied", fault.detail, retryable=not fault.final) from failed
         url, left_s = found or ("", 0.0)
         return msgspec.msgpack.encode(LocationWord(url, left_s))
-
-    def _note_denied(self, repo: Repo, detail: str) -> None:
-        self._denied.pop(repo, None)
-        self._denied[repo] = (time.monotonic() + DENIED_S, detail)
-        if len(self._denied) > DENIED_MAX:
-            del self._denied[next(iter(self._denied))]

@@ -78,8 +78,11 @@ class SharedResolver:
         *,
         may_fetch: bool,
         fetchers: Callable[[], frozenset[str]],
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
-        """`fetchers` are the live members that may ask the Hub, this one included if it may."""
+        """`fetchers` are the live members that may ask the Hub, this one included if it may; before the first
+        question `settled` is awaited, until they are known."""
+        self._settled = settled
         self._cluster = cluster
         self._hub = hub
         self._manifests = manifests
@@ -100,6 +103,7 @@ class SharedResolver:
 
     async def resolve(self, ref: Ref) -> Manifest:
         """The commit that `ref` names now, and its files. Raises as `Resolver.resolve`."""
+        await self._settled()
         if is_commit(ref.revision) and (held := await self._held(ref.repo, ref.revision)):
             return held
         refused: DistdError | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from distd.core.rates import SourceMeter
 from distd.errors import DistdError, HubUnreachable, InvalidRequest, StorageFailed
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.transfers import Transfers
+from distd.sharing.denials import Denials
 from distd.sharing.small_wire import SMALL, SMALL_BYTES, RecordKind, SmallOrder, Ticket, record
 from distd.sharing.troubles import told
 from distd.store.blobs import BlobStore
@@ -79,7 +81,8 @@ class SmallServing:
         *,
         endpoint: str,
         may_fetch: bool,
-        arriving: Callable[[str], Awaitable[None] | None],
+        arriving: Callable[[str], Awaitable[object] | None],
+        denials: Denials,
     ) -> None:
         """`arriving` is something to wait for while a blob comes to this node from another member."""
         self._cluster = cluster
@@ -88,6 +91,7 @@ class SmallServing:
         self._endpoint = endpoint
         self._may_fetch = may_fetch
         self._arriving = arriving
+        self._denials = denials
         self._served: dict[str, _Served] = {}
 
     def open(self) -> None:
@@ -132,6 +136,8 @@ class SmallServing:
         elif not self._may_fetch:
             refusal = HubUnreachable(self._endpoint, f"hub.fetch is off on {self._cluster.me}")
             served.ready.put_nowait((index, refusal))
+        elif denied := self._denials.find(remote.repo, time.monotonic()):
+            served.ready.put_nowait((index, denied))
         elif file.etag in served.wants:  # named twice
             served.ready.put_nowait((index, StorageFailed(file.path, "ordered twice")))
         else:
@@ -139,12 +145,14 @@ class SmallServing:
             served.wants[file.etag] = waiting
             self._alone.want(remote, (*ORDER_FIRST, index), waiting, SourceMeter())
 
-    async def _begin_after(self, served: _Served, index: int, coming: Awaitable[None]) -> None:
+    async def _begin_after(self, served: _Served, index: int, coming: Awaitable[object]) -> None:
         await coming
         self._begin(served, index)
 
     def _ready(self, served: _Served, index: int, error: DistdError | None) -> None:
         served.wants.pop(served.files[index].file.etag, None)
+        if error is not None:
+            self._denials.note(served.files[index].repo, error, time.monotonic())
         served.ready.put_nowait((index, error))
 
     def _end(self, ticket: str) -> None:
@@ -166,15 +174,13 @@ class SmallServing:
         served.expiry.cancel()
         served.expiry = None
         try:
-            left, seen = len(served.files), self._progress(served)
+            left = len(served.files)
             while left:
                 try:
                     async with asyncio.timeout(SIGN_OF_LIFE_S):
                         index, error = await served.ready.get()
                 except TimeoutError:
-                    now = self._progress(served)
-                    if now != seen or self._waits_for_quota(served):
-                        seen = now
+                    if self._is_at_it(served):
                         yield record(0, RecordKind.SIGN_OF_LIFE)
                     continue
                 left -= 1
@@ -183,13 +189,10 @@ class SmallServing:
         finally:
             self._end(ticket)
 
-    def _progress(self, served: _Served) -> int:
-        return sum(sum((self._alone.progress(etag) or {}).values()) for etag in served.wants)
-
-    def _waits_for_quota(self, served: _Served) -> bool:
-        """Another owner would meet the same quota: the asker should wait here."""
-        now = self._alone.hub_paused_s()
-        return bool(served.wants) and now > 0
+    def _is_at_it(self, served: _Served) -> bool:
+        """Whether it is worth waiting: the Hub's bytes flow, or its quota is used up and would be for the next, too."""
+        flowing = self._alone.hub_meter.rate(2 * SIGN_OF_LIFE_S, time.monotonic()) > 0
+        return bool(served.wants) and (flowing or self._alone.hub_paused_s() > 0)
 
     async def _parts(
         self, index: int, remote: RemoteFile, error: DistdError | None

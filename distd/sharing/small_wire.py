@@ -100,9 +100,9 @@ class RecordReader:
         self._head.clear()
         if kind == RecordKind.SIGN_OF_LIFE and length == 0:
             return
-        right = (kind == RecordKind.CONTENT and index < len(self._sizes) and length == self._sizes[index]) or (
-            kind == RecordKind.TROUBLE and index < len(self._sizes) and 0 < length <= TROUBLE_BYTES_MAX
-        )
+        right = (
+            kind == RecordKind.CONTENT and index < len(self._sizes) and length == self._sizes[index]
+        ) or (kind == RecordKind.TROUBLE and index < len(self._sizes) and 0 < length <= TROUBLE_BYTES_MAX)
         if not right or length == 0 or index in self._told:
             raise BadRecord(f"record {index} of kind {kind} with {length} bytes")
         self._told.add(index)

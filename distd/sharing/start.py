@@ -23,7 +23,7 @@ from peers.membership import MemberFacts
 from peers.metainfo import Kind
 from peers.resolving import outward
 from peers.settings import EngineOptions
-from peers.swarm import Endpoint, SwarmError, SwarmEvent
+from peers.swarm import Endpoint, PeerConnected, SwarmError, SwarmEvent
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,13 @@ async def open_sharing(
         secret = secrets_file.read(config.cluster.secret_file) if config.cluster.secret_file else None
         for warning in secret.warnings if secret else ():
             log.warning("%s", warning)
-        late: list[Sharing] = []
+        late: list[tuple[Sharing, Company]] = []
 
         def emit(happened: SwarmEvent) -> None:
-            if late:
-                late[0].swarm_event(happened)
+            for sharing, company in late:
+                sharing.swarm_event(happened)
+                if isinstance(happened, PeerConnected):
+                    company.peer_connected()
 
         host, port = split_listen(config.swarm.listen)
         engine = await Engine.start(
@@ -106,14 +108,15 @@ async def open_sharing(
             hub_meter=hub_meter,
             peers_meter=peers_meter,
         )
-        late.append(sharing)
+        company = Company(cluster, engine, name=config.cluster.name)
+        late.append((sharing, company))
         await cluster.start()
         stack.push_async_callback(cluster.stop)
         await sharing.open()
         stack.push_async_callback(sharing.close)
     except (SwarmError, ClusterError, secrets_file.SecretUnusable) as error:
         raise InvalidRequest(str(error)) from error
-    return Membership(cluster, sharing, Company(cluster, engine, name=config.cluster.name))
+    return Membership(cluster, sharing, company)
 
 
 def _told(config: Config, bound: Endpoint, offset: int) -> str:

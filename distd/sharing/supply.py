@@ -1,4 +1,4 @@
-"""Chooses per blob between the swarm and the Hub alone; a lone node never enters a swarm.
+"""Chooses per blob between the swarm, the owner of a small one, and the Hub alone; a lone node never enters a swarm.
 
 A daemon that starts knows nobody yet, so what is wanted then waits a moment for company. A blob begun alone
 goes on in the swarm as soon as there is company: the journal is common to both ways. The other way round is
@@ -14,7 +14,10 @@ from distd.core.rates import SourceMeter
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.supply import BlobListener
 from distd.pulls.transfers import Transfers
+from distd.sharing.once import AskedOnce
 from distd.sharing.service import Sharing
+from distd.sharing.small import SmallBlobs
+from distd.sharing.small_wire import SMALL_BYTES
 
 COMPANY_AWAITED_S = 2.0
 """From the start of a daemon that has somebody to join. Gossip takes a second; changing the way in the middle
@@ -26,8 +29,12 @@ _Deferred = tuple[RemoteFile, Order, BlobListener, SourceMeter]
 class Supply:
     """Implements `BlobSupply`. With `company_awaited_s` of 0 nothing is waited for; `close` it before both ways."""
 
-    def __init__(self, alone: Transfers, sharing: Sharing, *, company_awaited_s: float = 0.0) -> None:
+    def __init__(
+        self, alone: Transfers, sharing: Sharing, once: AskedOnce, *, company_awaited_s: float = 0.0
+    ) -> None:
         self._alone = alone
+        self._once = once
+        self._small = once.small
         self._sharing = sharing
         self._deferred: list[_Deferred] = []
         self._awaiting: asyncio.TimerHandle | None = None
@@ -53,26 +60,28 @@ class Supply:
         self._deferred = [
             each for each in self._deferred if each[0].file.etag != etag or each[2] is not listener
         ]
-        if self._sharing.knows(etag):
-            self._sharing.drop(etag, listener, discard=discard)
-        else:
-            self._alone.drop(etag, listener, discard=discard)
+        self._knowing(etag).drop(etag, listener, discard=discard)
 
     def progress(self, etag: str) -> dict[str, int] | None:
-        shared = self._sharing.progress(etag)
-        return shared if shared is not None else self._alone.progress(etag)
+        return self._knowing(etag).progress(etag)
 
     def is_open(self, etag: str) -> bool:
-        return self._sharing.is_open(etag) or self._alone.is_open(etag)
+        return self._knowing(etag).is_open(etag)
 
     def stalled_reason(self, etag: str) -> str | None:
-        way = self._sharing if self._sharing.knows(etag) else self._alone
-        return way.stalled_reason(etag)
+        return self._knowing(etag).stalled_reason(etag)
 
-    def _way(self, remote: RemoteFile) -> Transfers | Sharing:
-        etag = remote.file.etag
+    def _knowing(self, etag: str) -> Transfers | Sharing | SmallBlobs:
         if self._sharing.knows(etag):
             return self._sharing
+        return self._small if self._small.knows(etag) else self._alone
+
+    def _way(self, remote: RemoteFile) -> Transfers | Sharing | SmallBlobs:
+        etag, size_bytes = remote.file.etag, remote.file.size_bytes
+        if self._sharing.knows(etag):
+            return self._sharing
+        if 0 < size_bytes < SMALL_BYTES and (self._small.knows(etag) or self._sharing.has_company):
+            return self._small
         if self._alone.knows(etag) or remote.file.size_bytes == 0:
             return self._alone
         return self._sharing if self._sharing.has_company else self._alone
@@ -90,7 +99,13 @@ class Supply:
             return
         if self._awaiting:
             self._await_no_longer()
-        for released in self._alone.release_all():
-            self._sharing.open_after(released.remote.file.etag, released.closing)
+        for released in self._alone.release_all(self._once.keeps):
+            etag = released.remote.file.etag
+            small = released.remote.file.size_bytes < SMALL_BYTES
+            if not small:
+                self._sharing.open_after(etag, released.closing)
+            way: Sharing | SmallBlobs = self._small if small else self._sharing
             for listener, meter in released.wants:
-                self._sharing.want(released.remote, released.order, listener, meter)
+                way.want(released.remote, released.order, listener, meter)
+            if small:
+                self._small.open_after(etag, released.closing)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -32,7 +33,7 @@ class StoryLine:
 
 
 class _Kind(msgspec.Struct):
-    parts: msgspec.Raw | None = None
+    parts: dict[str, Any] | None = None
 
 
 class PullTable:

@@ -106,7 +106,9 @@ def test_content_that_is_always_wrong_exits_6_with_both_hashes(
 
 @pytest.fixture
 def full(hub: HubProcess, tmp_path: Path) -> Iterator[DaemonProcess]:
-    with DaemonProcess(tmp_path / "full", hub.url, {"cache.min_free_bytes": "1000 TB"}, wait_ready=False) as daemon:
+    with DaemonProcess(
+        tmp_path / "full", hub.url, {"cache.min_free_bytes": "1000 TB"}, wait_ready=False
+    ) as daemon:
         yield daemon
 
 

@@ -73,7 +73,17 @@ def test_a_pull_on_all_nodes_fetches_every_byte_once_and_ends_on_each(fleet: Fle
     assert sorted(events) == sorted(["submitted", *["node_started", "node_complete"] * 3, "complete"])
 
 
-def test_members_and_what_flows_between_them_are_listed(fleet: Fleet) -> None:
+@pytest.mark.usefixtures("slowly")
+def test_members_and_what_flows_between_them_are_listed(fleet: Fleet, repos: Repos) -> None:
+    n0 = fleet.members[0]
+    pull_id = submitted(n0, repos.make(weight_mib=16).id, nodes=["all"])
+    moving = reached(
+        n0, pull_id, lambda view: view["rate_hub_bytes_per_s"] and view["rate_peers_bytes_per_s"]
+    )
+    rates = moving["rate_hub_bytes_per_s"] + moving["rate_peers_bytes_per_s"]
+    assert moving["rate_bytes_per_s"] == pytest.approx(rates)
+    assert n0.get("/v1/status")["rates"]["peers_bytes_per_s"] > 0
+    assert ended(n0, pull_id)["state"] == "complete"
     peers = {peer["name"]: peer for peer in fleet.members[0].get("/v1/peers")["items"]}
     assert {name: (peer["zone"], peer["state"], peer["is_self"]) for name, peer in peers.items()} == {
         "n0": ("rack-0", "alive", True),
@@ -86,7 +96,7 @@ def test_members_and_what_flows_between_them_are_listed(fleet: Fleet) -> None:
     assert status == {"name": "fleet", "members": 3, "reachable": 3}
 
 
-def test_held_content_completes_at_once_and_the_rates_have_both_sources(fleet: Fleet, repos: Repos) -> None:
+def test_held_content_is_counted_as_reused_on_every_node(fleet: Fleet, repos: Repos) -> None:
     repo = repos.make()
     assert ended(fleet.members[1], submitted(fleet.members[1], repo.id, zone="rack-1"))["state"] == "complete"
     again = ended(fleet.members[1], submitted(fleet.members[1], repo.id, nodes=["n2", "n1"]))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from distd.api.schema import PullRequest
+from distd.core.fleet import FleetRecord, Part, Report
 from distd.core.pull import BlobNeed, PullRecord, PullState
 from distd.errors import Problem, StorageFailed
 from distd.state import pulls as module
@@ -50,6 +51,19 @@ async def numbers(table: PullTable) -> list[int]:
 async def test_a_pull_comes_back_with_every_fact(table: PullTable) -> None:
     await table.save(REQUEST, FULL)
     assert await table.load() == [(REQUEST, FULL)]
+
+
+async def test_pulls_on_several_nodes_share_the_numbers_and_are_told_apart(table: PullTable) -> None:
+    part = Part(tried=True, report=Report("7-ab", "failed", problem=FULL.problem), told="pause")
+    fleet = FleetRecord("p2", 2, "downloading", 1000.0, {"n1": part, "n2": Part()}, wish="pause")
+    named = PullRequest(repo="org/name", nodes=("n1", "n2"))
+    assert await table.last_number() == 0
+    await table.save(REQUEST, FULL)
+    await table.save(named, fleet)
+    await table.tell("p2", "submitted", "on n1, n2")
+    assert await table.load() == [(REQUEST, FULL)]
+    assert await table.load_fleets() == [(named, fleet)]
+    assert await table.last_number() == 2
 
 
 async def test_saving_again_replaces_the_record(table: PullTable) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.daemon.daemon import until
 from tests.daemon.repos import MIB, Repos
 from tests.hub import HubProcess
-from tests.swarm.fleet import Fleet, complete, flip, hub_copies, largest
+from tests.swarm.fleet import PULL_S, Fleet, complete, flip, hub_copies, largest
 
 EVERY = 4
 """One piece in so many of the damaged copy is wrong: a newcomer that takes half of its pieces there meets one."""
@@ -19,12 +20,15 @@ def test_rotten_copy_of_a_member_is_refused_piece_by_piece(
     hub.reset_counters()
     with Fleet(tmp_path, hub, 2) as fleet:
         complete(fleet.wait(fleet.submit(repo)), repo)
-        rotten = fleet.nodes[0]
+        rotten, sound = fleet.nodes
         path, etag = largest(repo)
         for piece in range(0, path.stat().st_size // MIB, EVERY):
             flip(rotten.store_dir / "blobs" / etag, piece * MIB + 77)
+        sound.terminate()  # the rotten copy is the only one there is at first
         (late,) = fleet.add()
         pulls = fleet.submit(repo, [late])
+        until(lambda: "piece_refused" in late.events(pulls[late]), "a piece to be refused", PULL_S)
+        fleet.restart(sound)
         complete(fleet.wait(pulls), repo)
         refused = late.events(pulls[late]).count("piece_refused")
         print(f"rotten copy: {refused} pieces refused, {hub_copies(repo):.4f} Hub copies")

@@ -13,7 +13,7 @@ from tests.swarm.fleet import Fleet, complete, hub_copies
 def test_node_that_joins_in_the_middle_takes_from_the_others(
     hub: HubProcess, repos: Repos, tmp_path: Path
 ) -> None:
-    repo = repos.make(weight_mib=96)
+    repo = repos.make(weight_mib=64)
     hub.set(rate_bytes_per_s=12 * MIB)
     hub.reset_counters()
     with Fleet(tmp_path, hub, 2) as fleet:
@@ -37,7 +37,7 @@ def test_node_that_joins_in_the_middle_takes_from_the_others(
 
 
 def test_second_member_in_the_middle_of_a_lone_pull(hub: HubProcess, repos: Repos, tmp_path: Path) -> None:
-    repo = repos.make(weight_mib=96)
+    repo = repos.make(weight_mib=64)
     alone = repos.make(weight_mib=16, shards=2)
     hub.reset_counters()
     with Fleet(tmp_path, hub, 1) as fleet:
