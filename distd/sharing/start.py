@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from distd.config import Config
 from distd.config.kinds import split_listen
@@ -12,6 +13,7 @@ from distd.core.rates import Meter
 from distd.errors import InvalidRequest
 from distd.hub.fetcher import Fetcher
 from distd.sharing.company import Company, tag_of
+from distd.sharing.remembered import Remembered
 from distd.sharing.service import Sharing
 from distd.store.blobs import BlobStore
 from peers import secret as secrets_file
@@ -88,12 +90,13 @@ async def open_sharing(
             sealed_address=_told(config, sealed, 1),
             fetches_hub=config.hub.fetch,
         )
+        remembered = Remembered(Path(config.node.state_dir))
         cluster = Cluster(
             ClusterSettings(
                 config.node.name,
                 listen=config.cluster.listen,
                 advertise=config.cluster.advertise,
-                join=config.cluster.join,
+                join=tuple(dict.fromkeys([*config.cluster.join, *remembered.addresses])),
                 secret=secret,
                 facts=facts,
             )
@@ -110,6 +113,7 @@ async def open_sharing(
         )
         company = Company(cluster, engine, name=config.cluster.name)
         late.append((sharing, company))
+        remembered.follow(cluster)
         await cluster.start()
         stack.push_async_callback(cluster.stop)
         await sharing.open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.hub.fetcher import Sink as FetchSink
 from distd.sharing.calls import asked_of_lead, probed
 from distd.sharing.lead_host import LeadHost, NotAnswered
+from distd.sharing.remembered import Remembered
 from distd.sharing.spans import WAITING_BYTES_MAX, HubSpans
 from peers import lead_wire
 from peers import member_events as event
@@ -179,3 +181,9 @@ def test_bytes_that_are_no_message_are_refused() -> None:
             probed(body)
         with pytest.raises(CallRefused):
             asked_of_lead("n1", body)
+
+
+def test_damaged_lines_among_the_remembered_members_are_left_out(tmp_path: Path) -> None:
+    assert Remembered(tmp_path).addresses == ()
+    (tmp_path / "members").write_bytes(b"127.0.0.1:7071\nnonsense\n\xff\xfe\n[::1]:7071\n127.0.0.1:99999\n")
+    assert Remembered(tmp_path).addresses == ("127.0.0.1:7071", "[::1]:7071")
