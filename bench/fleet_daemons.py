@@ -52,8 +52,12 @@ class Daemons:
         self.asked_at = time.time()
         if how == "all":
             view = self._on(numbers[0], lambda daemon: daemon.submit(REPO, nodes=["all"]))
-            ids = {node["name"]: node["pull_id"] for node in view["nodes"]}
-            self.pulls |= {number: ids[self.site.nodes[number].name] for number in numbers}
+            self.pulls[numbers[0]] = view["id"]
+            # The other members' pulls get their ids once those members have answered.
+            while not all(ids := [_ids(view).get(self.site.nodes[number].name) for number in numbers]):
+                time.sleep(POLL_AT_END_S)
+                (view,) = self.views(numbers[:1]).values()
+            self.pulls |= dict(zip(numbers, map(str, ids), strict=True))
             return
         asked = [self.site.nodes[number].submit(partial(self._ask, number)) for number in numbers]
         self.pulls |= dict(zip(numbers, (future.result() for future in asked), strict=True))
@@ -112,6 +116,10 @@ class Daemons:
 
     def _on(self, number: int, ask: Callable[[DaemonProcess], Any]) -> Any:
         return self.site.nodes[number].call(lambda: ask(self.daemons[number]))
+
+
+def _ids(view: View) -> dict[str, str | None]:
+    return {node["name"]: node["pull_id"] for node in view["nodes"]}
 
 
 def published_at(view: View) -> float:

@@ -13,13 +13,13 @@ from distd.api.schema import (
     PeerView,
     PlanView,
     PullRequest,
-    PullState,
     PullView,
     RemovedView,
     StatusView,
     StoryEntry,
     VerifyView,
 )
+from distd.core.pull import PullState
 from distd.core.refs import Repo
 
 

@@ -10,7 +10,8 @@ from distd.api.answers import Route, answer
 from distd.api.bodies import json_body, only_parameters, query_as
 from distd.api.paging import page_after, page_cursor, page_limit
 from distd.api.ports import Pulls
-from distd.api.schema import Page, PullRequest, PullState
+from distd.api.schema import Page, PullRequest
+from distd.core.pull import PullState
 from distd.errors import InvalidRequest
 
 PULL_STATES: tuple[PullState, ...] = get_args(PullState)

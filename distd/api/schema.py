@@ -10,20 +10,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from distd.core.pull import PullState
 from distd.core.refs import RepoType
+from distd.core.selection import Weights
 
-PullState = Literal[
-    "queued",
-    "resolving",
-    "downloading",
-    "verifying",
-    "publishing",
-    "complete",
-    "paused",
-    "failed",
-    "cancelled",
-]
-Weights = Literal["auto", "all", "safetensors", "gguf", "bin", "pth"]
 FileState = Literal["waiting", "downloading", "verifying", "verified", "failed"]
 
 PATTERNS_MAX = 100

@@ -21,9 +21,9 @@ from typing import Protocol
 
 from msgspec import structs
 
-from distd.api.schema import PlanView, PullRequest, PullState, PullView, StoryEntry
+from distd.api.schema import PlanView, PullRequest, PullView, StoryEntry
 from distd.core import fleet as core
-from distd.core.pull import FINISHED, Save, Tell
+from distd.core.pull import FINISHED, PullState, Save, Tell
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound, Problem
 from distd.pulls.fleet_views import fleet_view
 from distd.pulls.service import PullService, number_of, selected, start_at

@@ -16,12 +16,12 @@ from distd.api.schema import (
     PlannedFile,
     PlanView,
     PullRequest,
-    PullState,
     PullView,
     StoryEntry,
 )
 from distd.core import pull as core
 from distd.core.manifest import ManifestFile
+from distd.core.pull import PullState
 from distd.core.rates import SourceMeter
 from distd.core.refs import Ref, parse_ref, parse_repo
 from distd.core.selection import select

@@ -276,7 +276,7 @@ class SmallBlobs:
                 if small.source == member:
                     small.source = None
                     small.failed.add(member)
-                self._settle(small)
+                self._forget_unwanted(small)
             self._assign_in(0.0)
 
     async def _ask(self, member: str, smalls: list[Small], receiver: Receiver) -> None:
@@ -354,7 +354,7 @@ class SmallBlobs:
             else:
                 want.listener.blob_failed(small.etag, error)
 
-    def _settle(self, small: Small) -> None:
-        small.settled.set()
-        if not small.wants and self._smalls.get(small.etag) is small and small.source is None:
+    def _forget_unwanted(self, small: Small) -> None:
+        unused = small.settled.is_set() and small.source is None
+        if not small.wants and unused and self._smalls.get(small.etag) is small:
             del self._smalls[small.etag]

@@ -31,6 +31,8 @@ class Receiver:
         self._smalls = smalls
         self._blobs = blobs
         self._writer: SpanWriter | None = None
+        self._opened: dict[int, IncomingBlob] = {}
+        """By index. A blob that this member refused may be arriving from another one: its file is not ours."""
         self._room = asyncio.Semaphore(FINISHING_MAX)
         self._finishing: set[asyncio.Task[None]] = set()
 
@@ -45,24 +47,19 @@ class Receiver:
         small.settled.clear()
         try:
             size_bytes = small.remote.file.size_bytes
-            small.incoming = await self._blobs.incoming(
-                small.etag, size_bytes, piece_length_bytes(size_bytes)
-            )
-            self._writer = small.incoming.writer(0, "peers", lambda index, changed: None)
+            incoming = await self._blobs.incoming(small.etag, size_bytes, piece_length_bytes(size_bytes))
+            small.incoming = self._opened[index] = incoming
+            self._writer = incoming.writer(0, "peers", lambda index, changed: None)
         except (DistdError, RuntimeError) as error:
-            await self._give_up(small, error)
+            await self._give_up(index, error)
             return self._pass
-        except asyncio.CancelledError:
-            self._room.release()
-            raise
-        return lambda part: self._write(small, part)
+        return lambda part: self._write(index, part)
 
     async def end(self, index: int) -> None:
-        small = self._smalls[index]
-        if small.incoming is None:
-            return
         writer, self._writer = self._writer, None  # the next blob begins while this one is finished
-        task = asyncio.create_task(self._finish(small, small.incoming, writer))
+        if writer is None:
+            return
+        task = asyncio.create_task(self._finish(index, writer))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
 
@@ -80,29 +77,36 @@ class Receiver:
         await asyncio.gather(*self._finishing, return_exceptions=True)
         if self._writer:
             await self._writer.abandon()
-        for small in self._smalls:
-            if small.incoming is not None:
-                await small.incoming.close()
-                small.incoming = None
+        for index in tuple(self._opened):
+            await self._close(index)
 
     async def _pass(self, part: bytes) -> None:
         """Bytes that nobody here wants."""
 
-    async def _write(self, small: Small, part: bytes) -> None:
+    async def _close(self, index: int) -> None:
+        """Closes the file if it is open, and lets others have the blob."""
+        small, incoming = self._smalls[index], self._opened.pop(index, None)
+        if incoming is not None:
+            await incoming.close()
+            small.incoming = None
+        small.settled.set()
+
+    async def _write(self, index: int, part: bytes) -> None:
         if self._writer is None:
             return
         try:
             await self._writer.write(part)
         except DistdError as error:
-            self._writer = None
-            await self._give_up(small, error)
+            writer, self._writer = self._writer, None
+            await writer.abandon()
+            await self._give_up(index, error)
         else:
-            self._parent.count(small, len(part))
+            self._parent.count(self._smalls[index], len(part))
 
-    async def _finish(self, small: Small, incoming: IncomingBlob, writer: SpanWriter | None) -> None:
+    async def _finish(self, index: int, writer: SpanWriter) -> None:
+        small, incoming = self._smalls[index], self._opened[index]
         try:
-            if writer:
-                await writer.close()
+            await writer.close()
             hasher = PrefixHasher(incoming)
             try:
                 actual = await hasher.finish()
@@ -111,25 +115,20 @@ class Receiver:
             if actual == small.etag:
                 by_source = incoming.bytes_by_source()
                 await self._blobs.accept(incoming, actual)
-                small.incoming = None
+                await self._close(index)
                 self._parent.got(small, by_source)
             else:
-                await incoming.close()
-                small.incoming = None
+                await self._close(index)
                 self._blobs.discard(small.etag)
                 self._parent.wrong(small, self._member, actual)
             self._room.release()
         except (DistdError, RuntimeError, OSError) as error:
-            await self._give_up(small, error)
-        finally:
-            small.settled.set()
+            await self._give_up(index, error)
 
-    async def _give_up(self, small: Small, error: Exception) -> None:
+    async def _give_up(self, index: int, error: Exception) -> None:
         """The disk failed under it, or another part of this program has the file."""
-        if small.incoming is not None:
-            await small.incoming.close()
-            small.incoming = None
-        small.settled.set()
+        small = self._smalls[index]
+        await self._close(index)
         self._room.release()
         if not isinstance(error, DistdError):
             error = StorageFailed(small.remote.file.path, f"{type(error).__name__}: {error}")
