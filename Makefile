@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := distd peers tests bench
+# Several daemons at once: not beside other tests, or they wait for a processor instead of for each other.
+FLEETS := tests/swarm tests/sharing tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test sim kill bench fleet format lock clean
+.PHONY: help setup interop demo check test swarm sim kill bench fleet format lock clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,7 +39,11 @@ check: setup ## format, lint, types and architecture rules
 	@$(BIN)/pytest -q tests/test_architecture.py
 
 test: check ## check, and every test
-	@$(BIN)/pytest -q -n 2 --dist loadfile
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(FLEETS))
+	@$(BIN)/pytest -q $(FLEETS)
+
+swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
+	@SWARM_STRICT=1 $(BIN)/pytest -q -s $(FLEETS)
 
 sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
 	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) $(BIN)/pytest -q -n 2 tests/sim --timeout 1800)

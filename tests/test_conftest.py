@@ -39,7 +39,7 @@ def outcome(tmp_path: Path, test: str, **environment: str) -> subprocess.Complet
     )
 
 
-HASHES = "import hashlib\nasync def test_busy():\n    for _ in range(16):\n        hashlib.sha256(bytes(1 << 26))\n"
+HASHES = "import hashlib\nasync def test_busy():\n    for _ in range(32):\n        hashlib.sha256(bytes(1 << 26))\n"
 SLEEPS = "import time\nasync def test_slow():\n    time.sleep(3.2)\n"
 
 

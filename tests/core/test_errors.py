@@ -51,7 +51,7 @@ EXAMPLES: dict[type[DistdError], DistdError] = {
 def error_types() -> list[type[DistdError]]:
     found, todo = [], [DistdError]
     while todo:
-        children = [kind for kind in todo.pop().__subclasses__() if kind.__module__.startswith("distd.")]
+        children = [kind for kind in todo.pop().__subclasses__() if kind.__module__ == "distd.errors"]
         found += children
         todo += children
     return found

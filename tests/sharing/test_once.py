@@ -15,8 +15,9 @@ RESOLVES_MORE_MAX = 1
 
 
 PUBLIC_BYTES_MAX = 10_000
-REFUSED_MAX = 2 * 8
-"""Two members without access, each with the requests that its eight connections have under way when it learns that."""
+REFUSED_MAX = 2 * 2 * 8
+"""Two members without access, each with the requests that its eight connections have under way when it learns that,
+and once more when that is forgotten."""
 
 
 def refused(hub: HubProcess) -> int:
@@ -103,8 +104,9 @@ def test_a_node_that_may_not_fetch_completes_beside_one_that_does(
         (view,) = pull_all(daemons[1:], small)
         assert view["bytes_from_peers"] == view["bytes_total"]
         assert len(daemons[0].get("/v1/pulls")["items"]) == 1
-    assert large.sent_bytes() == large.size_bytes
-    assert small.sent_bytes() == small.size_bytes
+    # A member that finds its owner busy may ask the Hub for a small file itself.
+    assert large.size_bytes <= large.sent_bytes() <= large.size_bytes + PUBLIC_BYTES_MAX
+    assert small.size_bytes <= small.sent_bytes() <= small.size_bytes + PUBLIC_BYTES_MAX
 
 
 def test_with_the_hub_gone_a_new_node_gets_everything_from_a_member_that_has_it(
@@ -144,8 +146,9 @@ def test_one_member_with_access_to_a_gated_repo_is_enough(
         assert views[2]["bytes_from_peers"] < PUBLIC_BYTES_MAX
         # Of a large file the others may fetch parts as well, by the URL that the member with access hands out.
         pull_all(daemons, large)
-    assert small.sent_bytes() == small.size_bytes
-    assert large.sent_bytes() == large.size_bytes
+    assert small.size_bytes <= small.sent_bytes() <= small.size_bytes + PUBLIC_BYTES_MAX
+    # A member that finds its owner busy may ask the Hub for a small file itself.
+    assert large.size_bytes <= large.sent_bytes() <= large.size_bytes + PUBLIC_BYTES_MAX
     assert refused(hub) <= 2 * REFUSED_MAX
 
 

@@ -225,6 +225,17 @@ def hub_copies(repo: HubRepo) -> float:
     return repo.sent_bytes() / repo.size_bytes
 
 
+def assert_copies_at_most(repo: HubRepo, strict: float) -> None:
+    """Fails when the Hub sent more copies than `strict` with SWARM_STRICT=1 (`make swarm`), else than `strict` + 0.6.
+
+    A daemon that gets no processor for two seconds is passed over by a new lead, and what it holds is
+    leased again: on cores shared with other tests that says nothing about the protocol.
+    """
+    loose = 0.0 if os.environ.get("SWARM_STRICT") else 0.6
+    copies = hub_copies(repo)
+    assert copies <= strict + loose, f"{copies:.4f} Hub copies"
+
+
 def largest(repo: HubRepo) -> tuple[Path, str]:
     """The largest file of the repo's source and its etag."""
     path = max((path for path in repo.directory.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)

@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils import _http as http_backend
 
 from tests.hub import HubServer, make_certificate, server_context
 from tests.test_hub.client import ask, download, files_below
@@ -121,6 +121,7 @@ async def test_a_code_on_the_anonymous_401_makes_it_repository_not_found_over_ht
 async def test_the_anonymous_401_is_repository_not_found_over_https(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     trust = ssl.create_default_context(cafile=str(certificate))
+    before = http_backend._GLOBAL_CLIENT_FACTORY  # the process may have another than the default one
     huggingface_hub.set_client_factory(lambda: httpx2.Client(verify=trust, follow_redirects=True))
     try:
         async with HubServer(tls=server_context(certificate, key)) as hub:
@@ -129,7 +130,7 @@ async def test_the_anonymous_401_is_repository_not_found_over_https(tmp_path: Pa
             with pytest.raises(RepositoryNotFoundError):
                 await ask(hub, "model_info", "acme/missing")
     finally:
-        huggingface_hub.set_client_factory(default_client_factory)
+        huggingface_hub.set_client_factory(before)
 
 
 async def test_a_disabled_repo(hub: HubServer, tmp_path: Path) -> None:
