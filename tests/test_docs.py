@@ -32,7 +32,7 @@ from distd.config.sections import LimitWindow, PrefetchEntry
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *(f"docs/{name}.md" for name in ("API", "CLI", "CONFIG", "SERVING", "THREATS")),
+    *(f"docs/{name}.md" for name in ("API", "CLI", "CLUSTER", "CONFIG", "SERVING", "THREATS")),
 )
 FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/")
 ARCHITECTURE_LINES_MAX = 200
