@@ -124,6 +124,10 @@ class ActivePull:
             except DistdError as error:
                 log.error("%s: %s", self.ref, error, extra={"pull": self.record.id})
                 self.post(core.Failed(error.problem()))
+            except Exception as error:  # a pull that nobody works on any more would wait for ever
+                log.exception("pull %s failed", self.record.id)
+                detail = f"{type(error).__name__}: {error}; the daemon's log has more"
+                self.post(core.Failed(Problem("internal", "Internal error", detail, True)))
             if self.record.state in core.FINISHED and self._actions.empty():
                 self._finished(self)
                 return

@@ -93,9 +93,7 @@ class Transfers:
         file = remote.file
         transfer = self._transfers.get(file.etag)
         if transfer is None and self._blobs.has(file.etag, file.size_bytes):
-            listener.blob_verified(
-                file.etag, {"reused": file.size_bytes}
-            )  # another pull brought it meanwhile
+            listener.blob_verified(file.etag, {"reused": file.size_bytes})  # another pull brought it
             return
         if transfer is None:
             before = self._blobs.incoming_bytes(file.etag)
