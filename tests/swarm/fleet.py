@@ -228,8 +228,8 @@ def hub_copies(repo: HubRepo) -> float:
 def assert_copies_at_most(repo: HubRepo, strict: float) -> None:
     """Fails when the Hub sent more copies than `strict` with SWARM_STRICT=1 (`make swarm`), else than `strict` + 0.6.
 
-    A daemon that gets no processor for two seconds is passed over by a new lead, and what it holds is
-    leased again: on cores shared with other tests that says nothing about the protocol.
+    Not every test reaches its strict number each time: a third member joining in the middle was measured at
+    1.00 and at 1.36 copies, on an idle machine too. Why is not known; `make swarm` shows it.
     """
     loose = 0.0 if os.environ.get("SWARM_STRICT") else 0.6
     copies = hub_copies(repo)
