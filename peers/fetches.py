@@ -7,18 +7,12 @@ own number, never reused, so that events of a stopped one are recognised and dro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peers.hub_link import HubLink
 from peers.messages import Lease, LeaseKey, Progress
 from peers.piece_set import PieceSet, Span
-
-SPANS_AT_ONCE = 2
-"""While one span ends the next is under way; more only spread the same rate over more connections."""
-
-RATE_MEMORY_S = 3.0
-"""How fast the measured rate follows: about two leases."""
 
 
 @dataclass(slots=True)
@@ -40,14 +34,13 @@ class Reconciled:
 
 
 class Fetches:
-    """All spans in this member's hands for one blob."""
+    """All spans in this member's hands for one blob; what they bring is measured at ``link``."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: HubLink) -> None:
         self.active: dict[int, Fetch] = {}
         self.closed: dict[LeaseKey, Span] = {}
-        self.rate_bytes_per_s = 0.0
+        self._link = link
         self._next_number = 1
-        self._rate_since = 0.0
 
     @property
     def pieces(self) -> PieceSet:
@@ -58,8 +51,9 @@ class Fetches:
         return pieces
 
     @property
-    def room(self) -> int:
-        return max(0, SPANS_AT_ONCE - len(self.active))
+    def busy(self) -> int:
+        """Spans that are not at their last piece: while that one arrives the next span may begin."""
+        return sum(len(fetch.remaining) > 1 for fetch in self.active.values())
 
     def progress(self) -> tuple[Progress, ...]:
         """For the report to the lead."""
@@ -74,26 +68,25 @@ class Fetches:
             if lease.key in known or lease.key in self.closed or self._rename(lease, stated):
                 continue
             if may_start:
-                started.append(self._start(lease, now))
+                started.append(self._start(lease))
         self.closed = {key: span for key, span in self.closed.items() if key in stated}
         stopped = tuple(number for number, fetch in self.active.items() if fetch.key not in stated)
         for number in stopped:
             del self.active[number]
         return Reconciled(tuple(started), stopped)
 
-    def progressed(self, number: int, done_bytes: int) -> None:
+    def progressed(self, number: int, done_bytes: int, now: float) -> None:
         fetch = self.active.get(number)
         if fetch is not None:
-            fetch.done_bytes = max(fetch.done_bytes, done_bytes)
+            self._count(fetch, done_bytes, now)
 
     def piece_arrived(self, number: int, piece: int, size_bytes: int, now: float) -> bool:
         """Whether the piece belongs to a span still in hand; counts it and ends the span after its last piece."""
         fetch = self.active.get(number)
         if fetch is None or not fetch.remaining.start <= piece < fetch.remaining.stop:
             return False
-        self._measure(size_bytes, now)
         fetch.whole_bytes += size_bytes
-        fetch.done_bytes = max(fetch.done_bytes, fetch.whole_bytes)
+        self._count(fetch, fetch.whole_bytes, now)
         fetch.remaining = Span(piece + 1, fetch.remaining.stop)
         if not len(fetch.remaining):
             self._close(fetch)
@@ -126,9 +119,7 @@ class Fetches:
                 return True
         return False
 
-    def _start(self, lease: Lease, now: float) -> Fetch:
-        if not self.active:
-            self._rate_since = now
+    def _start(self, lease: Lease) -> Fetch:
         fetch = Fetch(self._next_number, lease.key, lease.span, lease.span)
         self._next_number += 1
         self.active[fetch.number] = fetch
@@ -138,13 +129,10 @@ class Fetches:
         del self.active[fetch.number]
         self.closed[fetch.key] = fetch.span
 
-    def _measure(self, size_bytes: int, now: float) -> None:
-        """Exponential average over time, of all spans together."""
-        elapsed_s = max(now - self._rate_since, 1e-3)
-        self._rate_since = now
-        current = size_bytes / elapsed_s
-        weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self.rate_bytes_per_s else 1.0
-        self.rate_bytes_per_s += weight * (current - self.rate_bytes_per_s)
+    def _count(self, fetch: Fetch, done_bytes: int, now: float) -> None:
+        if done_bytes > fetch.done_bytes:
+            self._link.arrived(done_bytes - fetch.done_bytes, now)
+            fetch.done_bytes = done_bytes
 
 
 def _continues(remaining: Span, leased: Span) -> bool:

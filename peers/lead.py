@@ -57,11 +57,22 @@ REPORTS_PER_S = 200.0
 WAIT_S_MAX = 30.0
 """The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
 
-HOLDERS_ALWAYS = 4
-"""Members that may fetch at the same time whatever is known of their rates; more, once these are measured."""
+LEASES_ALWAYS = 4
+"""Spans under way at the same time whatever is known of the rates; more, once these are measured."""
 
-PIECE_S_MAX = 4.0
-"""Further members fetch as long as a piece then still arrives within this time."""
+PIECE_S = 0.5
+PIECE_S_MAX = 1.0
+"""A member gets further spans as long as a piece then arrives within the first, and further members fetch at all as long
+as it does within the second: what arrives in many pieces at a time arrives later, and is passed on later."""
+
+SLOWER_MIN = 3.0
+"""A member so much slower than the fastest that fetches is looked at closely, see `Lead._in_time`."""
+
+STARTING_S = 1.0
+"""Others of the cluster may be about to want the blob too: until they had time to say so, leases are for as many."""
+
+RELAYS = 3
+"""Times that a piece crosses the link of who fetched it before the others have it: in, and out to more than one."""
 
 FOREVER = float("inf")
 
@@ -89,6 +100,8 @@ class Lead:
         self._auditing = False
         self._last_wave = now - NEWS_GAP_S
         self._news = False
+        self._rates: dict[str, float] = {}
+        self._started_at = now
 
     def __repr__(self) -> str:
         return f"<Lead {self.me} of {self.blob.name} term {self.term}: {self.ledger!r} {self.leases!r}>"
@@ -141,6 +154,7 @@ class Lead:
         if request.last_term > self.term and member not in self._awaited:
             self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
         self._note_report(request.report, now)
+        self._rates[member] = request.rate_bytes_per_s
         if request.report.leaving:
             self._forget(member)
             return [Answer(member, self._answer(request, now))]
@@ -237,6 +251,7 @@ class Lead:
     def _forget(self, member: str) -> None:
         self._news = self._news or member in self.standings
         self.standings.forget(member)
+        self._rates.pop(member, None)
         self.leases.drop_member(member)
         self._parked.pop(member, None)
         self._heard(member)
@@ -293,26 +308,25 @@ class Lead:
             unfinished_hot=self.standings.unfinished_hot(),
             audited=self._auditing and self.ready and not self._unaudited() and not self._undecided(),
             swarm=self.standings.swarm_for(member, self.blob.name),
+            unleased=not self.ready or bool(self._free(member, now)),
         )
 
     def _grant(self, request: LeadRequest, now: float) -> None:
         member = request.report.member
-        room = min(request.room, LEASES_PER_MEMBER_MAX - len(self.leases.of(member)))
-        while room > 0:
+        for _ in range(request.room):
             wanted = self._grantable(member, now)
             if not wanted and self.leases.taken and self._may_be_granted(member, now):
-                self._news = self.leases.take_overdue(member, now) is not None or self._news
+                taken = self.leases.take_overdue(member, request.rate_bytes_per_s, now)
+                self._news = taken is not None or self._news
                 wanted = self._grantable(member, now)
             if not wanted:
                 return
-            rate = request.rate_bytes_per_s
-            active = len(self.leases.holders | {member})
-            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), active)
+            rate = request.rate_bytes_per_s / self._leases_each(now)
+            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), self._sharers(now))
             span = piece_set.first_run(wanted, longest)
             expected_s = len(span) * self.blob.piece_len_bytes / rate if rate > 0 else 0.0
             again = bool(span.pieces & self.standings[member].held)
             self.leases.grant(member, span, now, expected_s=expected_s, again=again)
-            room -= 1
 
     def _may_be_granted(self, member: str, now: float) -> bool:
         standing = self.standings[member]
@@ -324,7 +338,28 @@ class Lead:
             and now >= standing.hub_retry_at
             and not blamed
             and self._admits(member, now)
+            and self._has_room(member, now)
         )
+
+    def _has_room(self, member: str, now: float) -> bool:
+        """Whether the member's spans leave room for one more; one at its last piece may be followed by the next."""
+        leases = self.leases.of(member)
+        busy = sum(len(lease.span) > 1 for lease in leases)
+        each = self._leases_each(now)
+        return busy < each and len(leases) < min(each + 1, LEASES_PER_MEMBER_MAX)
+
+    def _leases_each(self, now: float) -> int:
+        """Spans that each member may have under way."""
+        by_rate = self.leases.rate_bytes_per_s(now) * PIECE_S / self.blob.piece_len_bytes
+        return max(1, int(max(LEASES_ALWAYS, by_rate) / self._sharers(now)))
+
+    def _sharers(self, now: float) -> int:
+        """Members that fetch, or would if they were granted something."""
+        if now - self._started_at < STARTING_S:
+            return max(1, len(self._cluster.live))
+        everything = self.blob.all_pieces
+        fetchers = sum(each.may_fetch and each.held != everything for each in self.standings.members.values())
+        return max(1, fetchers)
 
     def _admits(self, member: str, now: float) -> bool:
         """Whether the members' links to the Hub bear one more: beyond that a piece only takes longer.
@@ -332,7 +367,7 @@ class Lead:
         Many members behind one link would each creep through a piece, and what is fetched by all at once arrives late.
         """
         holders = self.leases.holders - {member}
-        if len(holders) < HOLDERS_ALWAYS or member in self.leases.holders:
+        if len(holders) < LEASES_ALWAYS or member in self.leases.holders:
             return True
         return self.leases.rate_bytes_per_s(now) * PIECE_S_MAX >= self.blob.piece_len_bytes * (
             len(holders) + 1
@@ -342,16 +377,38 @@ class Lead:
         """The pieces this member could be given now: those of the first need that has any."""
         if member not in self.standings or not self._may_be_granted(member, now):
             return piece_set.EMPTY
-        return next((free for need in self._needs(member) if (free := need & ~self.leases.taken)), 0)
+        return self._free(member, now)
 
-    def _needs(self, member: str) -> tuple[PieceSet, ...]:
+    def _free(self, member: str, now: float) -> PieceSet:
+        """The pieces that are nobody's, of the member's first need that has any."""
+        if member not in self.standings:
+            return piece_set.EMPTY
+        return next((free for need in self._needs(member, now) if (free := need & ~self.leases.taken)), 0)
+
+    def _in_time(self, member: str, unheld: PieceSet, now: float) -> bool:
+        """Whether a piece fetched by this member would be with the others before these are through with all of them.
+
+        One much slower than the rest would else be what they wait for at the end; while it is nobody's turn but its own,
+        it fetches whatever its rate.
+        """
+        own = self._rates.get(member, 0.0)
+        fastest = max((self._rates.get(name, 0.0) for name in self.leases.holders - {member}), default=0.0)
+        if own <= 0.0 or fastest < SLOWER_MIN * own:
+            return True
+        left_s = (
+            unheld.bit_count() * self.blob.piece_len_bytes / max(fastest, self.leases.rate_bytes_per_s(now))
+        )
+        return RELAYS * self.blob.piece_len_bytes / own < left_s
+
+    def _needs(self, member: str, now: float) -> tuple[PieceSet, ...]:
         """What the module's docstring lists, in that order."""
         ledger = self.ledger
         held = self.standings.held_by_any(but=frozenset(ledger.blamed()))
         claimed = ledger.claimed_by(member)
         second_try = self._second_try(member) if ledger.disputed or self._auditing else 0
+        unheld = self.blob.all_pieces & ~held & ~ledger.disputed
         return (
-            self.blob.all_pieces & ~held & ~ledger.disputed,
+            unheld if self._in_time(member, unheld, now) else piece_set.EMPTY,
             ledger.disputed & (~claimed | second_try),
             self.standings[member].stuck | (self.standings.stuck_without_access() & ~claimed),
             self._unaudited() & (~claimed | second_try),

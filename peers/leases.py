@@ -21,23 +21,24 @@ LEASE_S = 1.5
 PROGRESS_EXPECTED_S = 5.0
 """A lease without a byte of progress this long has lapsed; reports come at least every second or two."""
 
-OVERDUE_S = 10.0
+OVERDUE_S = 3.0
 OVERDUE_FACTOR = 4.0
-NEARLY_DONE_S = 5.0
+OVERDUE_PACE = 1 / 3
+NEARLY_DONE_S = 2.0
 """A lease that creeps this long, plus so many times its expected duration, is taken from its member as soon as another
-member has nothing left to fetch; unless at its pace it is nearly done."""
+member has nothing left to fetch that gets more than three times its pace from the Hub; unless it is nearly done."""
 
 RATE_MEMORY_S = 3.0
 """How fast the measured rate of all leases together follows."""
 
-LEASES_PER_MEMBER_MAX = 4
-"""Spans in one member's hands: enough for several connections, few enough to lose little with the member."""
+LEASES_PER_MEMBER_MAX = 9
+"""Spans in one member's hands: `hub_link.SPANS_MAX` connections, and the next span while one of them ends."""
 
 LEASE_PIECES_MAX = 256
 """Bounds what one death costs, whatever rate a member claims to have."""
 
-FIRST_LEASE_BYTES = 16 << 20
-"""For a member whose rate is unknown: about a second at 128 MB/s, one piece of the largest size."""
+FIRST_LEASE_BYTES = 2 << 20
+"""For a member whose rate is unknown: little is lost if it turns out to be slow, and if not it is back at once."""
 
 LAPSE_GRACE_S = 1.0
 """How late a lead may notice a lapse before `check` calls it forgotten."""
@@ -168,12 +169,15 @@ class LeaseTable:
         for record in list(self._by_member.get(member, {}).values()):
             self._end(record)
 
-    def take_overdue(self, asker: str, now: float) -> Lease | None:
+    def take_overdue(self, asker: str, rate_bytes_per_s: float, now: float) -> Lease | None:
         """End the oldest lease of another member that creeps, so that ``asker``, who has nothing to do, can have it."""
         overdue = [
             record
             for record in self._records.values()
-            if record.lease.member != asker and now > record.overdue_at and not self._nearly_done(record, now)
+            if record.lease.member != asker
+            and now > record.overdue_at
+            and record.done_bytes < rate_bytes_per_s * OVERDUE_PACE * (now - record.granted_at)
+            and not self._nearly_done(record, now)
         ]
         if not overdue:
             return None

@@ -27,6 +27,7 @@ from peers.fetches import Fetches
 from peers.following import Following
 from peers.giving_up import GivingUp
 from peers.hub_access import HubAccess
+from peers.hub_link import HubLink
 from peers.invariants import require
 from peers.ledger import FETCHES_MAX, Claim, Ledger
 from peers.member_actions import BlobFailure, MemberAction
@@ -49,7 +50,8 @@ class BlobMember:
     """The machine of one blob on the member ``me``.
 
     ``journalled`` maps pieces that an earlier run journalled as checked to the claim beside each; ``claims`` are those of a
-    stored ledger. ``published``: the verified content is in this member's store.
+    stored ledger. ``published``: the verified content is in this member's store. ``link`` is the node's way to the Hub, on
+    which its blobs take turns by ``order``, smaller first.
     """
 
     def __init__(
@@ -63,12 +65,15 @@ class BlobMember:
         claims: Iterable[Claim] = (),
         published: bool = False,
         may_fetch: bool = True,
+        link: HubLink | None = None,
+        order: tuple[int, ...] = (),
     ) -> None:
         self.blob = blob
         self.me = me
         self.ledger = Ledger(blob.pieces, (*claims, *(journalled or {}).values()))
         self.table = PieceTable(blob.pieces)
-        self.fetches = Fetches()
+        self.link = link or HubLink()
+        self.fetches = Fetches(self.link)
         self.access = HubAccess(may_fetch)
         self.asking = Asking(Following(blob.name, me, live), me, self.ledger)
         self.sealing = Sealing(me)
@@ -78,6 +83,9 @@ class BlobMember:
         self._todo: list[MemberAction] = []
         self._read_back = ReadBack()
         self._leased: PieceSet = 0
+        self._had_room = False
+        if not published:
+            self.link.join(blob.name, order, now)
         for piece, claim in (journalled or {}).items():
             self.table.restore(piece, claim.digests.xxh3)
         self.table.settle(blob.all_pieces, self.ledger)
@@ -160,6 +168,7 @@ class BlobMember:
         answer = happened.answer
         if not self.asking.answered(answer, now):
             return
+        self.link.heard(self.blob.name, now)
         self._learn(answer.claims, now)
         self.asking.merged()
         if answer.hub_pause_s > 0:
@@ -175,7 +184,7 @@ class BlobMember:
         self.asking.failed(happened.sequence, now)
 
     def _span_progressed(self, happened: event.SpanProgressed, now: float) -> None:
-        self.fetches.progressed(happened.fetch, happened.done_bytes)
+        self.fetches.progressed(happened.fetch, happened.done_bytes, now)
 
     def _hub_piece_fetched(self, happened: event.HubPieceFetched, now: float) -> None:
         """Claim the digest, and send the bytes where they are needed: into the swarm, onto the disk, or nowhere."""
@@ -274,7 +283,7 @@ class BlobMember:
             self.swarm.wanted = self.asking.news = True
 
     def _swarm_idled(self, happened: event.SwarmIdled, now: float) -> None:
-        self.swarm.wanted = False
+        self.swarm.idled()
         self.asking.news = True
 
     def _ledger_changed(self, happened: event.LedgerChanged, now: float) -> None:
@@ -311,7 +320,23 @@ class BlobMember:
         if self.stage in (Stage.PUBLISHING, Stage.PUBLISHED) and self.fetches.active:
             self._todo += [act.StopFetch(number) for number in self.fetches.stop_all()]
         self._set_leased()
+        self._share_link(now)
         self._ask(now)
+
+    def _share_link(self, now: float) -> None:
+        """Tell the link what this blob makes of it, and hear whether it is this blob's turn."""
+        if self.stage not in (Stage.STARTING, Stage.FILLING):
+            if self.link.leave(self.blob.name):
+                self._todo.append(act.PassHubTurn())
+            return
+        answer = self.asking.last_answer
+        wants = self.access.open(now) and bool(self.table.missing) and (answer is None or answer.unleased)
+        active, busy = len(self.fetches.active), self.fetches.busy
+        if self.link.note(self.blob.name, active, busy, wants, now):
+            self._todo.append(act.PassHubTurn())
+        room = wants and self.link.room(self.blob.name, now) > 0
+        self.asking.news = self.asking.news or (room and not self._had_room)
+        self._had_room = room
 
     def _set_leased(self) -> None:
         leased = self.fetches.pieces if self.swarm.phase is not SwarmPhase.NONE else 0
@@ -324,15 +349,22 @@ class BlobMember:
         if self._is_quiet(now) or now < self.asking.due_at(now):
             return
         filling = self.stage in (Stage.STARTING, Stage.FILLING)
-        room = self.fetches.room if filling and self.access.open(now) else 0
-        lead, request = self.asking.request(self.report(now), self.fetches, room, filling, now)
+        room = self.link.room(self.blob.name, now) if filling and self.access.open(now) else 0
+        rate = self.link.rate_bytes_per_s
+        may_wait = filling or self._serves_hot
+        lead, request = self.asking.request(self.report(now), rate, room, may_wait, now)
         self._todo.append(act.AskLead(lead, request))
 
     def _is_quiet(self, now: float) -> bool:
         """Nothing left to tell or to learn: only an event brings the machine back."""
         if self.stage in (Stage.FAILED, Stage.ABANDONED):
             return self.asking.all_heard
-        return self.stage is Stage.PUBLISHED and self.asking.all_told(now)
+        return self.stage is Stage.PUBLISHED and not self._serves_hot and self.asking.all_told(now)
+
+    @property
+    def _serves_hot(self) -> bool:
+        """Published, and still in the hot swarm for others: the lead tells when nobody fills from it any more."""
+        return self.stage in (Stage.PUBLISHING, Stage.PUBLISHED) and self.swarm.phase is SwarmPhase.HOT
 
     def _follow_leases(self, answer: LeadAnswer, now: float) -> None:
         may_start = self.stage in (Stage.STARTING, Stage.FILLING) and self.access.open(now)

@@ -58,6 +58,11 @@ class StopFetch:
 
 
 @dataclass(frozen=True, slots=True)
+class PassHubTurn:
+    """This blob leaves room on the link to the Hub: feed `Ticked` to the machines of the node's other blobs."""
+
+
+@dataclass(frozen=True, slots=True)
 class LimitHubRate:
     """This member's share of the cluster's Hub bandwidth for this blob changed (0 no limit).
 
@@ -170,7 +175,13 @@ class SealBlob:
 
 @dataclass(frozen=True, slots=True)
 class PublishBlob:
-    """The seal was right and every swarm is left: make the content visible; then `BlobPublished`."""
+    """The seal was right: make the content visible; then `BlobPublished`.
+
+    ``serving``: the hot swarm is still open and complete, for members that fill from it; the file keeps the path that the
+    engine knows until `LeaveHot`. Otherwise every swarm is left already.
+    """
+
+    serving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +203,7 @@ MemberAction: TypeAlias = (
     AskLead
     | FetchSpan
     | StopFetch
+    | PassHubTurn
     | LimitHubRate
     | AddPieceToSwarm
     | WritePiece

@@ -84,8 +84,8 @@ class LeadRequest:
 
     ``sequence`` pairs answer and request: a newer request of the same member replaces the older. ``last_term`` is the
     highest term this member has seen of any lead. ``version`` counts the claims already received from this lead in
-    ``version_term``. ``room`` is the number of further spans wanted, ``rate_bytes_per_s`` what this member measured from
-    the Hub (0 unknown). ``unreachable`` are members the asker cannot reach and therefore passes over.
+    ``version_term``. ``room`` is the number of further spans wanted, ``rate_bytes_per_s`` what this member gets from the
+    Hub, whatever blob it is for (0 unknown). ``unreachable`` are members the asker cannot reach and therefore passes over.
     """
 
     sequence: int
@@ -115,7 +115,7 @@ class LeadAnswer:
     ``leases`` are all leases of the asker; a span it fetches that is not among them must stop. ``synced`` tells that the
     asker, once it merged ``claims``, knows every claim the lead knows, whose sum is ``claims_fingerprint``. ``hub_rate_bytes_per_s`` is the asker's share of
     the cluster's Hub bandwidth (0 none), ``report_every_s`` how often to report at least. ``fetchers`` counts members
-    that may fetch; ``unfinished_hot`` those still filling in the hot swarm. ``audited``: after a failed seal every piece
+    that may fetch; ``unleased`` tells whether there are pieces that the asker may yet be given; ``unfinished_hot`` those still filling in the hot swarm. ``audited``: after a failed seal every piece
     was fetched twice and nothing is left to compare.
     """
 
@@ -135,6 +135,7 @@ class LeadAnswer:
     unfinished_hot: int
     audited: bool
     swarm: tuple[SwarmMember, ...] = ()
+    unleased: bool = True
 
 
 @dataclass(frozen=True, slots=True)

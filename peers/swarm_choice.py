@@ -20,11 +20,12 @@ from peers.messages import LeadAnswer, SwarmPhase
 from peers.piece_set import PieceSet
 from peers.piece_table import PieceTable
 
-HOT_STALL_S = 3.0
+HOT_STALL_S = 8.0
 """Without a piece from the hot swarm this long, and with a complete ledger, the sealed swarm is tried."""
 
-HOT_LINGER_S = 2.0
-"""A member that is done stays in the hot swarm this long while others still fill from it."""
+HOT_SERVE_S_MAX = 3600.0
+"""A member that has published stays in the hot swarm while others still fill from it, at most this long: the slowest link
+worth waiting for. Whoever is left behind has the sealed swarm."""
 
 HOLDERS_AWAITED_S = 2.0
 """A first member waits this long for the ledger of those that published the blob earlier, before it enters the hot swarm."""
@@ -66,6 +67,7 @@ class SwarmChoice:
         self._last_gain = now
         self._sealed_at = now
         self._seal_right = False
+        self._unneeded = False
         self._metainfo = 0
         self._woken_at = float("-inf")
         self._connected: tuple[str, ...] = ()
@@ -85,6 +87,11 @@ class SwarmChoice:
 
     def published(self) -> None:
         self.stage = Stage.PUBLISHED
+
+    def idled(self) -> None:
+        """Nobody is connected to the open swarm any more."""
+        self.wanted = False
+        self._unneeded = True
 
     def stuck(self, table: PieceTable, fetching: PieceSet, now: float) -> PieceSet:
         """Pieces that others are said to hold and that do not come."""
@@ -107,11 +114,11 @@ class SwarmChoice:
         if self.stage is Stage.STARTING:
             actions += self._start(table, ledger, answer, now)
         elif self.stage is Stage.FILLING and self._seal_right:
-            actions += self._publish(table, answer, now)
+            actions += self._publish(table, answer)
         elif self.stage is Stage.FILLING:
-            actions += self._fill(table, ledger, fetching, now)
+            actions += self._fill(table, ledger, answer, fetching, now)
         elif self.stage is Stage.PUBLISHED:
-            actions += self._serve(table, ledger)
+            actions += self._serve(table, ledger, answer, now)
         if answer is not None and self.stage in (Stage.STARTING, Stage.FILLING):
             actions += self._wake_holders(table, answer, now)
         if answer is not None and self.phase is not SwarmPhase.NONE:
@@ -140,10 +147,12 @@ class SwarmChoice:
         table.in_swarm = table.checked
         return [act.OpenHot(table.checked)]
 
-    def _fill(self, table: PieceTable, ledger: Ledger, fetching: bool, now: float) -> list[MemberAction]:
+    def _fill(
+        self, table: PieceTable, ledger: Ledger, answer: LeadAnswer | None, fetching: bool, now: float
+    ) -> list[MemberAction]:
         if self.phase is SwarmPhase.SEALED and self._sealed_is_void(table, ledger):
             return self._leave(table)
-        if self.phase is SwarmPhase.HOT and self._hot_is_over(table, ledger, fetching, now):
+        if self.phase is SwarmPhase.HOT and self._hot_is_over(table, ledger, answer, fetching, now):
             return self._leave(table) + self._open_sealed(table.checked, table, ledger, now)
         if self.phase is SwarmPhase.NONE and ledger.complete:
             return self._open_sealed(table.checked, table, ledger, now)
@@ -154,22 +163,33 @@ class SwarmChoice:
         rotten = table.missing & table.in_swarm & ~self.distrusted & ~table.arriving_pieces
         return ledger.agreed_fingerprint != self._metainfo or bool(rotten and not table.undigested())
 
-    def _hot_is_over(self, table: PieceTable, ledger: Ledger, fetching: bool, now: float) -> bool:
+    def _hot_is_over(
+        self, table: PieceTable, ledger: Ledger, answer: LeadAnswer | None, fetching: bool, now: float
+    ) -> bool:
         """Whether the rest can only come from the sealed swarm; bytes on their way to the disk are waited for."""
         unsettled = bool(fetching or table.arriving or table.undigested())
         if not ledger.complete or table.all_checked or unsettled:
             return False
         only_spoiled = not table.missing & ~table.in_swarm
-        return only_spoiled or self.idle_s(now) >= HOT_STALL_S
+        nobody_left = answer is not None and all(m.phase is not SwarmPhase.HOT for m in answer.swarm)
+        return only_spoiled or nobody_left or self.idle_s(now) >= HOT_STALL_S
 
-    def _publish(self, table: PieceTable, answer: LeadAnswer | None, now: float) -> list[MemberAction]:
+    def _publish(self, table: PieceTable, answer: LeadAnswer | None) -> list[MemberAction]:
         others_fill = answer is not None and answer.unfinished_hot > 0
-        if self.phase is SwarmPhase.HOT and others_fill and now - self._sealed_at < HOT_LINGER_S:
-            return []
+        complete = table.in_swarm == (1 << table.pieces) - 1  # the engine writes nothing any more
         self.stage = Stage.PUBLISHING
+        if self.phase is SwarmPhase.HOT and others_fill and complete:
+            return [act.PublishBlob(serving=True)]
         return [*self._leave(table), act.PublishBlob()]
 
-    def _serve(self, table: PieceTable, ledger: Ledger) -> list[MemberAction]:
+    def _serve(
+        self, table: PieceTable, ledger: Ledger, answer: LeadAnswer | None, now: float
+    ) -> list[MemberAction]:
+        if self.phase is SwarmPhase.HOT:
+            needed = answer is None or answer.unfinished_hot > 0
+            if needed and not self.wanted and not self._unneeded and now - self._sealed_at < HOT_SERVE_S_MAX:
+                return []
+            return self._leave(table)
         outdated = ledger.agreed_fingerprint != self._metainfo or not ledger.complete
         if self.phase is SwarmPhase.SEALED and (outdated or not self.wanted):
             return self._leave(table)

@@ -51,6 +51,7 @@ class BlobDriver:
         remote: RemoteFile | None,
         means: Means,
         *,
+        order: tuple[int, ...],
         changed: Callable[[BlobDriver], None],
         tell: Callable[[str, str], None],
     ) -> None:
@@ -60,6 +61,7 @@ class BlobDriver:
         self.idle_since = time.monotonic()
         self._remote = remote
         self._means = means
+        self._order = order
         self._changed = changed
         self._tell = tell
         self._incoming: IncomingBlob | None = None
@@ -125,6 +127,8 @@ class BlobDriver:
             claims=claims,
             published=published,
             may_fetch=means.may_fetch and self._remote is not None,
+            link=means.link,
+            order=self._order,
         )
         self._spawn(self._do_in_order())
         self.feed(event.Ticked())
@@ -273,8 +277,8 @@ class BlobDriver:
                 self._tell("piece_rejected", f"piece {piece} from {source} does not match the ledger")
             case act.SealBlob():
                 self._spawn(self._seal())
-            case act.PublishBlob():
-                await self._publish()
+            case act.PublishBlob(serving):
+                await self._publish(serving)
             case act.RecomputeLedger():
                 self._spawn(self._recompute())
             case act.FailBlob():
@@ -307,6 +311,8 @@ class BlobDriver:
             case act.WakeHolders(members):
                 for name in members:
                     self._spawn(self._means.neighbours.wake(name, self.blob))
+            case act.PassHubTurn():
+                self._means.neighbours.pass_hub_turn(self.blob.name)
             case act.LimitHubRate():
                 pass  # limits.hub_down_cluster is refused by the configuration of this version
 
@@ -380,6 +386,8 @@ class BlobDriver:
         if self._kind is not None:
             kind, self._kind = self._kind, None
             await self._means.swarm.close(self.blob.name, kind)
+            if self.outcome is not None and kind is Kind.HOT:
+                await asyncio.to_thread(self._means.blobs.release, self.blob.name)
 
     # The end.
 
@@ -396,14 +404,14 @@ class BlobDriver:
             actual = await self._means.blobs.workers.run_long(hash_open_file, incoming.fd, self.blob.name)
         self.feed(event.SealFinished(actual == self.blob.name, actual))
 
-    async def _publish(self) -> None:
+    async def _publish(self, serving: bool) -> None:
         incoming, hasher = self._incoming, self._hasher
         assert incoming is not None
         assert hasher is not None
         assert self._machine is not None
         by_source = incoming.bytes_by_source()
         await hasher.close()
-        await self._means.blobs.accept(incoming, self.blob.name)
+        await self._means.blobs.accept(incoming, self.blob.name, keep_name=serving)
         self._incoming = self._hasher = None
         claims = self._machine.ledger.all_claims()
         try:

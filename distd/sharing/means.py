@@ -12,6 +12,7 @@ from distd.hub.fetcher import Fetcher
 from distd.sharing.ledgers import LedgerStore
 from distd.store.blobs import BlobStore
 from peers.blob import Blob
+from peers.hub_link import HubLink
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, Swarm
@@ -31,6 +32,9 @@ class Neighbours(Protocol):
     async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
         """The lead's word, or None when it cannot be reached in time."""
 
+    def pass_hub_turn(self, blob: str) -> None:
+        """The blob leaves room on the link to the Hub: the machines of the others look whether it is theirs."""
+
     async def wake(self, member: str, blob: Blob) -> None:
         """Tells a holder that its copy is wanted; a failure is of no consequence."""
 
@@ -46,6 +50,7 @@ class Means:
     neighbours: Neighbours
     secret: bytes
     may_fetch: bool
+    link: HubLink
     hub_meter: Meter
     peers_meter: Meter
 

@@ -33,6 +33,7 @@ from peers.blob import Blob
 from peers.cluster import Cluster
 from peers.cluster_errors import CallRefused
 from peers.engine import Engine
+from peers.hub_link import HubLink
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, SwarmError
@@ -91,6 +92,7 @@ class Sharing:
             neighbours=self,
             secret=secret,
             may_fetch=may_fetch,
+            link=HubLink(),
             hub_meter=hub_meter,
             peers_meter=peers_meter,
         )
@@ -233,6 +235,11 @@ class Sharing:
         except (TimeoutError, NotAnswered):
             return None
 
+    def pass_hub_turn(self, blob: str) -> None:
+        for name, driver in self._drivers.items():
+            if name != blob and driver.stage in (Stage.STARTING, Stage.FILLING):
+                driver.feed(event.Ticked())
+
     async def wake(self, member: str, blob: Blob) -> None:
         await self._calls.wake(member, blob)
 
@@ -313,14 +320,15 @@ class Sharing:
             await asyncio.wait([closing])
         if blob.name in self._drivers or self._closed:
             return
+        wanted = self._wanted.get(blob.name)
         driver = BlobDriver(
             blob,
             remote,
             self._means,
+            order=wanted.order if wanted else (),
             changed=self._driver_changed,
             tell=lambda event_, text: self._tell(blob.name, event_, text),
         )
-        wanted = self._wanted.get(blob.name)
         driver.meters = [want.meter for want in wanted.wants] if wanted else []
         self._drivers[blob.name] = driver
         try:

@@ -65,6 +65,9 @@ class BlobStore:
                 directory.mkdir(mode=self.dir_mode, exist_ok=True)
             for leftover in self.scratch_dir.iterdir():
                 self._unlink_later(leftover)
+            for entry in self._incoming_dir.iterdir():
+                if is_etag(entry.name):
+                    self.release(entry.name)
             names = {entry.name for entry in self._incoming_dir.iterdir()}
             for name in names:
                 if name.endswith(JOURNAL_SUFFIX) and name.removesuffix(JOURNAL_SUFFIX) not in names:
@@ -135,9 +138,10 @@ class BlobStore:
             return None
         return state.bytes_by_source()
 
-    async def accept(self, incoming: IncomingBlob, actual: str) -> Path:
+    async def accept(self, incoming: IncomingBlob, actual: str, *, keep_name: bool = False) -> Path:
         """Makes a filled blob a verified one and returns its path; `actual` is what its bytes hash to.
 
+        `keep_name`: something still reads the file by its incoming path; call `release` when it does no more.
         Raises HashMismatch (everything stays as it is, for a repair), StorageFailed, RuntimeError while
         pieces are missing or being written. Closes `incoming` on success.
         """
@@ -148,22 +152,32 @@ class BlobStore:
             raise HashMismatch(path=str(incoming.path), expected=etag, actual=actual)
         incoming.sealed = True
         try:
-            return await self.workers.run(self._accept, incoming)
+            return await self.workers.run(self._accept, incoming, keep_name)
         finally:
             incoming.sealed = False
-            if not incoming.path.exists():  # accepted, also when the caller was cancelled meanwhile
+            if self.path(etag).exists():  # accepted, also when the caller was cancelled meanwhile
                 await incoming.close()
                 self._open.pop(etag, None)
 
-    def _accept(self, incoming: IncomingBlob) -> Path:
+    def _accept(self, incoming: IncomingBlob, keep_name: bool) -> Path:
         path = self.path(incoming.etag)
         with reported_for(incoming.path):
             os.fdatasync(incoming.fd)
             os.fchmod(incoming.fd, self.file_mode)
-            os.rename(incoming.path, path)
+            if keep_name:
+                os.link(incoming.path, path)
+            else:
+                os.rename(incoming.path, path)
             fsync_dir(self._blobs_dir)
             incoming.path.with_name(incoming.path.name + JOURNAL_SUFFIX).unlink(missing_ok=True)
         return path
+
+    def release(self, etag: str) -> None:
+        """Takes the second name away that `accept` kept. Idempotent; a blob that is being filled keeps its only one."""
+        path = self.incoming_path(etag)
+        with reported_for(path):
+            if _has_other_names(path):
+                path.unlink(missing_ok=True)
 
     async def adopt(self, etag: str, size_bytes: int, path: Path) -> bool:
         """Takes over an existing file as the blob if its bytes have the right hash; True when the blob is here then.
@@ -218,7 +232,11 @@ class BlobStore:
     def usage_bytes(self) -> int:
         """Bytes of all blobs, verified and incoming (those have their full length from the start)."""
         with reported_for(self._incoming_dir), os.scandir(self._incoming_dir) as entries:
-            filling = sum(entry.stat().st_size for entry in entries if is_etag(entry.name))
+            filling = sum(
+                entry.stat().st_size
+                for entry in entries
+                if is_etag(entry.name) and not _has_other_names(entry)
+            )
         return filling + sum(self.blobs().values())
 
     def free_bytes(self) -> int:
@@ -249,6 +267,14 @@ def _remove_tree(path: Path) -> None:
             path.unlink(missing_ok=True)
         except OSError:
             return
+
+
+def _has_other_names(path: os.PathLike[str]) -> bool:
+    """Whether an incoming file is a verified blob by now: nothing else links it."""
+    try:
+        return os.stat(path, follow_symlinks=False).st_nlink > 1
+    except FileNotFoundError:
+        return False
 
 
 def _checked(etag: str) -> str:

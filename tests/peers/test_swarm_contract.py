@@ -263,6 +263,23 @@ async def test_after_a_rename_the_swarm_serves_nothing_and_the_holder_hears_of_i
     assert reader.pieces() == set()
 
 
+async def test_a_file_published_under_a_second_name_is_served_on_by_its_first(world: World) -> None:
+    holder, early, late = [await world.node(name) for name in ("holder", "early", "late")]
+    await holder.join(hot(CONTENT), EMPTY, NONE)
+    await early.join(hot(CONTENT), EMPTY, NONE, [holder])
+    await holder.add(CONTENT, sorted(EVERY))
+    await world.until(lambda: early.pieces() == EVERY, "all pieces at the first reader")
+    world.publish(early.path(), early.path("published"))
+    await holder.swarm.close(BLOB, Kind.HOT)
+    await late.join(hot(CONTENT), EMPTY, NONE, [early])
+
+    await world.until(lambda: late.pieces() == EVERY, "all pieces at the second reader")
+    await early.swarm.close(BLOB, Kind.HOT)
+
+    assert late.read() == world.read(early.path("published")) == CONTENT
+    assert early.saw(StorageFailed) == []
+
+
 async def test_leased_pieces_are_not_asked_of_peers_until_the_lease_is_lost(world: World) -> None:
     seed, leaser = await world.node("seed"), await world.node("leaser")
     leased = {0, 1, 7}

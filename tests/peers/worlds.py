@@ -45,6 +45,9 @@ class World(Protocol):
 
     def rename(self, old: str, new: str) -> None: ...
 
+    def publish(self, old: str, new: str) -> None:
+        """A second name for a finished file, which nobody may write any more."""
+
     async def end(self) -> None: ...
 
 
@@ -174,6 +177,10 @@ class RealWorld:
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new)
 
+    def publish(self, old: str, new: str) -> None:
+        os.chmod(old, 0o444)
+        os.link(old, new)
+
     async def end(self) -> None:
         for engine in self._engines:
             await engine.shutdown(timeout_s=5)
@@ -210,6 +217,9 @@ class MemoryWorld:
 
     def rename(self, old: str, new: str) -> None:
         self._network.files[new] = self._network.files.pop(old)
+
+    def publish(self, old: str, new: str) -> None:
+        self._network.files[new] = self._network.files[old]
 
     async def end(self) -> None:
         pass

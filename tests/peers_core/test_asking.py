@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from peers.asking import ANSWER_EXPECTED_S, NEWS_TOLD_AFTER_S, RETRY_AFTER_S, Asking
-from peers.fetches import Fetches
 from peers.following import Following
 from peers.ledger import Ledger
 from peers.messages import LeadRefusal, LeadRequest
@@ -22,7 +21,7 @@ def asking(ledger: Ledger) -> Asking:
 
 def ask(asking: Asking, now: float, may_wait: bool = True) -> LeadRequest:
     told = report("me", claims=asking.claims_to_tell())
-    return asking.request(told, Fetches(), 1, may_wait, now)[1]
+    return asking.request(told, 0.0, 1, may_wait, now)[1]
 
 
 def reply(asking: Asking, now: float, **facts: object) -> bool:

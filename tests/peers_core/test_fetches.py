@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from peers.fetches import SPANS_AT_ONCE, Fetches
+from peers.fetches import Fetches
+from peers.hub_link import HubLink
 from peers.messages import Lease, LeaseKey
 from peers.piece_set import Span
 
@@ -13,14 +14,14 @@ def lease(start: int, stop: int, number: int = 1, lead: str = "lead", term: int 
 
 @pytest.fixture
 def fetches() -> Fetches:
-    return Fetches()
+    return Fetches(HubLink())
 
 
 def test_a_lease_starts_a_fetch_once(fetches: Fetches) -> None:
     (started,) = fetches.reconcile([lease(0, 4)], True, 0.0).started
     assert (started.number, started.remaining) == (1, Span(0, 4))
     assert fetches.reconcile([lease(0, 4)], True, 0.1).started == ()
-    assert (fetches.pieces, fetches.room) == (0b1111, SPANS_AT_ONCE - 1)
+    assert (fetches.pieces, fetches.busy) == (0b1111, 1)
 
 
 def test_a_fetch_without_a_lease_stops(fetches: Fetches) -> None:
@@ -77,17 +78,19 @@ def test_a_failed_span_is_given_back_once(fetches: Fetches) -> None:
 
 def test_bytes_within_a_piece_count_as_progress(fetches: Fetches) -> None:
     fetches.reconcile([lease(0, 4)], True, 0.0)
-    fetches.progressed(1, 7)
-    fetches.progressed(1, 5)
-    fetches.progressed(2, 9)
+    fetches.progressed(1, 7, 0.1)
+    fetches.progressed(1, 5, 0.2)
+    fetches.progressed(2, 9, 0.3)
     assert fetches.progress()[0].done_bytes == 7
 
 
-def test_the_rate_follows_what_arrives(fetches: Fetches) -> None:
+def test_the_rate_of_the_link_follows_what_arrives() -> None:
+    link = HubLink()
+    fetches = Fetches(link)
     fetches.reconcile([lease(0, 100)], True, 0.0)
     for piece in range(50):
         fetches.piece_arrived(1, piece, 1000, 0.5 * (piece + 1))
-    assert fetches.rate_bytes_per_s == pytest.approx(2000, rel=0.01)
+    assert link.rate_bytes_per_s == pytest.approx(2000, rel=0.01)
 
 
 def test_pieces_outside_the_span_are_not_taken(fetches: Fetches) -> None:

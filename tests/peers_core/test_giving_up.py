@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from peers.asking import Asking
-from peers.fetches import Fetches
 from peers.following import Following
 from peers.giving_up import BETTER_COMPANY_S, NO_FETCHER_S, GivingUp
 from peers.hub_access import HubAccess
@@ -39,7 +38,7 @@ class Member:
         self.sealing.read_again_due(self.table)
 
     def reason(self, now: float, idle_s: float = 0.0, **facts: object) -> FailBlob | None:
-        self.asking.request(report("me"), Fetches(), 0, False, now)
+        self.asking.request(report("me"), 0.0, 0, False, now)
         self.asking.answered(answer(sequence=self.asking.sequence, lead="me", **facts), now)
         return self.giving_up.reason(
             self.table, self.ledger, self.sealing, self.asking, self.access, idle_s, now

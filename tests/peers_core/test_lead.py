@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from peers import rendezvous
-from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, Lead
+from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, STARTING_S, Lead
 from peers.lead_events import (
     Answer,
     LeadAction,
@@ -51,7 +51,7 @@ def settled(*others: str, **more: float) -> Lead:
 
 def test_a_lone_member_is_granted_at_once_by_itself(alone: Lead) -> None:
     answer = one_answer(ask(alone, report(FIRST), 0.0, room=2))
-    assert (answer.ready, spans(answer)) == (True, [Span(0, 4), Span(4, 6)])
+    assert (answer.ready, spans(answer), answer.unleased) == (True, [Span(0, 2), Span(2, 4)], True)
 
 
 def test_a_new_lead_probes_everybody_and_grants_nothing_before_it_heard_them() -> None:
@@ -62,7 +62,7 @@ def test_a_new_lead_probes_everybody_and_grants_nothing_before_it_heard_them() -
     lead.handle(ProbeAnswered(SECOND, None), 0.1)
     assert not lead.ready
     lead.handle(ProbeAnswered(THIRD, report(THIRD, 0, 1)), 0.2)
-    assert spans(one_answer(ask(lead, report(FIRST), 0.3, room=1))) == [Span(2, 5)]
+    assert spans(one_answer(ask(lead, report(FIRST), 0.3, room=1))) == [Span(2, 3)]
 
 
 def test_silent_members_are_waited_for_two_seconds() -> None:
@@ -102,8 +102,8 @@ def test_leases_are_repeated_until_their_pieces_are_held(alone: Lead) -> None:
     first = one_answer(ask(alone, report(FIRST), 0.0, room=1))
     again = one_answer(ask(alone, report(FIRST), 0.5, room=0))
     assert first.leases == again.leases
-    assert spans(one_answer(ask(alone, report(FIRST, 0, 1), 1.0))) == [Span(2, 4)]
-    assert one_answer(ask(alone, report(FIRST, 0, 1, 2, 3), 1.5)).leases == ()
+    assert spans(one_answer(ask(alone, report(FIRST, 0), 1.0))) == [Span(1, 2)]
+    assert one_answer(ask(alone, report(FIRST, 0, 1), 1.5)).leases == ()
 
 
 def test_a_lapsed_span_is_granted_again_from_its_first_missing_piece() -> None:
@@ -247,3 +247,32 @@ def test_a_leaver_is_forgotten_at_once() -> None:
     ask(lead, report(SECOND), 0.0, room=1)
     ask(lead, report(SECOND, leaving=True), 0.1)
     assert (lead.leases.holders, SECOND in lead.standings) == (frozenset(), False)
+
+
+def test_each_member_fetches_one_span_at_a_time_while_the_link_is_narrow() -> None:
+    lead = settled(SECOND, THIRD)
+    now = STARTING_S
+    for member in (FIRST, SECOND, THIRD):
+        ask(lead, report(member), now)
+    answer = one_answer(ask(lead, report(FIRST), now, room=8, rate_bytes_per_s=MIB))
+    assert spans(answer) == [Span(0, 1), Span(1, 2)], "the next one while the last piece of the first arrives"
+    again = one_answer(ask(lead, report(FIRST), now + 0.1, room=8))
+    assert (spans(again), again.unleased) == (spans(answer), True)
+
+
+def test_a_slow_member_gets_nothing_that_the_others_would_wait_for() -> None:
+    lead = settled(SECOND)
+    now = STARTING_S
+    ask(lead, report(SECOND), now, rate_bytes_per_s=0.1 * MIB)
+    one_answer(ask(lead, report(FIRST), now, room=1, rate_bytes_per_s=10 * MIB))
+    slow = one_answer(ask(lead, report(SECOND), now, room=1, rate_bytes_per_s=0.1 * MIB))
+    assert (slow.leases, slow.unleased) == ((), False)
+    lead.handle(LiveMembersChanged(frozenset({SECOND, FIRST})), now)
+    ask(lead, report(FIRST, leaving=True), now)
+    alone = one_answer(ask(lead, report(SECOND), now, room=1, rate_bytes_per_s=0.1 * MIB))
+    assert alone.leases != (), "with nobody faster it fetches"
+
+
+def test_an_answer_says_when_nothing_is_left_to_give() -> None:
+    lead = settled()
+    assert one_answer(ask(lead, report(FIRST, *range(1, PIECES)), 1.0, room=1)).unleased is False

@@ -33,7 +33,7 @@ def test_leases_shrink_towards_the_end() -> None:
 
 
 def test_an_unknown_rate_gets_a_moderate_lease_and_no_rate_an_unbounded_one() -> None:
-    assert lease_pieces(0, MIB, free_pieces=4000, fetchers=1) == 16
+    assert lease_pieces(0, MIB, free_pieces=4000, fetchers=1) == 2
     assert lease_pieces(0, 16 * MIB, free_pieces=4000, fetchers=1) == 1
     assert lease_pieces(1e15, MIB, free_pieces=10**6, fetchers=1) == LEASE_PIECES_MAX
 
@@ -117,10 +117,18 @@ def test_a_creeping_lease_is_taken_for_somebody_idle_unless_it_is_nearly_done(ta
     creeping = table.grant("a", Span(0, 4), 0.0)
     nearly = table.grant("b", Span(4, 8), 0.0)
     table.note("b", Progress(nearly.key, Span(7, 8), 4 * MIB - 1000), 9.0)
-    assert table.take_overdue("c", OVERDUE_S - 1) is None
-    assert table.take_overdue("a", OVERDUE_S + 1) is None, "not from oneself, and b is nearly done"
-    assert table.take_overdue("c", OVERDUE_S + 1) == creeping
-    assert table.take_overdue("c", OVERDUE_S + 1) is None
+    assert table.take_overdue("c", MIB, OVERDUE_S - 1) is None
+    assert table.take_overdue("a", MIB, OVERDUE_S + 1) is None, "not from oneself, and b is nearly done"
+    assert table.take_overdue("c", MIB, OVERDUE_S + 1) == creeping
+    assert table.take_overdue("c", MIB, OVERDUE_S + 1) is None
+
+
+def test_a_slow_hub_is_no_reason_to_take_a_lease_from_somebody_as_fast_as_oneself(table: LeaseTable) -> None:
+    lease = table.grant("a", Span(0, 4), 0.0)
+    table.note("a", Progress(lease.key, Span(0, 4), MIB), OVERDUE_S + 1)
+    as_fast = MIB / (OVERDUE_S + 1)
+    assert table.take_overdue("c", as_fast, OVERDUE_S + 1) is None
+    assert table.take_overdue("c", 4 * as_fast, OVERDUE_S + 1) == lease
 
 
 def test_a_pause_of_the_hub_moves_deadlines(table: LeaseTable) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from peers import member_actions as act
 from peers import member_events as event
+from peers.hub_link import SPANS_MAX
 from peers.member import ARRIVING_S_MAX, BlobMember
 from peers.member_actions import BlobFailure, MemberAction
 from peers.member_events import MemberEvent, SpanFailure
@@ -76,7 +77,7 @@ def member() -> Iterator[Played]:
 def test_the_first_thing_a_member_does_is_ask() -> None:
     member = Played()
     assert member.asked is not None
-    assert (member.asked.lead, member.asked.room, member.asked.report.held) == ("me", 2, b"\0")
+    assert (member.asked.lead, member.asked.room, member.asked.report.held) == ("me", SPANS_MAX, b"\0")
 
 
 def test_a_lease_is_fetched_and_the_hot_swarm_entered(member: Played) -> None:
@@ -301,7 +302,7 @@ def test_new_access_lifts_an_earlier_refusal_and_a_pause_elsewhere_binds_here(me
     member.happen(event.SpanFailed(1, SpanFailure.ACCESS_DENIED))
     member.happen(event.AccessChanged(may_fetch=True), after_s=1.0)
     assert member.asked is not None
-    assert member.asked.room == 2
+    assert member.asked.room == SPANS_MAX
     member.happen(event.HubPaused(10.0))
     member.happen(event.Ticked(), after_s=8.0)
     assert member.asked.room == 0

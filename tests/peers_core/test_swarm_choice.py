@@ -8,7 +8,7 @@ from peers.messages import SwarmMember, SwarmPhase
 from peers.piece_table import PieceTable
 from peers.swarm_choice import (
     HOLDERS_AWAITED_S,
-    HOT_LINGER_S,
+    HOT_SERVE_S_MAX,
     HOT_STALL_S,
     STUCK_S,
     WAKE_EVERY_S,
@@ -18,6 +18,8 @@ from peers.swarm_choice import (
 from tests.peers_core.builders import PIECES, answer, claim, digests
 
 ALL = (1 << PIECES) - 1
+FILLING = (SwarmMember("b", SwarmPhase.HOT, False),)
+"""Somebody else in the hot swarm."""
 
 
 @pytest.fixture
@@ -71,10 +73,18 @@ def test_a_stalled_hot_swarm_is_left_when_the_ledger_is_complete(
     in_hot(swarm, table)
     ledger = complete_ledger()
     hold(table, ledger, 0, 1)
-    assert swarm.decide(table, ledger, answer(), False, HOT_STALL_S - 0.1) == []
-    assert swarm.decide(table, ledger, answer(), True, HOT_STALL_S) == [], "not while fetching"
-    left = swarm.decide(table, ledger, answer(), False, HOT_STALL_S)
+    company = answer(swarm=FILLING)
+    assert swarm.decide(table, ledger, company, False, HOT_STALL_S - 0.1) == []
+    assert swarm.decide(table, ledger, company, True, HOT_STALL_S) == [], "not while fetching"
+    left = swarm.decide(table, ledger, company, False, HOT_STALL_S)
     assert left == [act.LeaveHot(), act.OpenSealed(0b11)]
+
+
+def test_a_hot_swarm_without_others_is_not_waited_for(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    ledger = complete_ledger()
+    hold(table, ledger, 0, 1)
+    assert swarm.decide(table, ledger, answer(), False, 0.1) == [act.LeaveHot(), act.OpenSealed(0b11)]
 
 
 def test_wrong_pieces_of_the_hot_swarm_are_not_waited_for(swarm: SwarmChoice, table: PieceTable) -> None:
@@ -113,19 +123,60 @@ def test_a_claim_that_contradicts_itself_is_fetched_at_once(swarm: SwarmChoice, 
     assert swarm.stuck(table, 0, 0.0) == 0b100
 
 
-def test_a_member_that_is_done_lingers_while_others_fill_and_then_publishes(
+def published_in_hot(swarm: SwarmChoice, table: PieceTable) -> Ledger:
+    """Others still fill from this member, which has everything and has published."""
+    in_hot(swarm, table)
+    ledger = complete_ledger()
+    hold(table, ledger, *range(PIECES))
+    swarm.sealed(1.0)
+    done = swarm.decide(table, ledger, answer(unfinished_hot=1), False, 1.0)
+    assert (done, swarm.stage) == ([act.PublishBlob(serving=True)], Stage.PUBLISHING)
+    swarm.published()
+    return ledger
+
+
+def test_a_member_that_is_done_publishes_at_once_and_serves_while_others_fill(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    ledger = published_in_hot(swarm, table)
+    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, 60.0) == []
+    assert swarm.decide(table, ledger, answer(), False, 61.0) == [act.LeaveHot()]
+
+
+def test_a_publisher_serves_the_hot_swarm_no_longer_than_somebody_is_connected(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    ledger = published_in_hot(swarm, table)
+    swarm.idled()
+    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, 2.0) == [act.LeaveHot()]
+
+
+def test_serving_the_hot_swarm_has_an_end(swarm: SwarmChoice, table: PieceTable) -> None:
+    ledger = published_in_hot(swarm, table)
+    ends = 1.0 + HOT_SERVE_S_MAX
+    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, ends) == [act.LeaveHot()]
+
+
+def test_whoever_wants_the_sealed_swarm_ends_the_hot_one(swarm: SwarmChoice, table: PieceTable) -> None:
+    ledger = published_in_hot(swarm, table)
+    swarm.wanted = True
+    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, 2.0) == [act.LeaveHot()]
+    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, 2.0) == [act.OpenSealed(ALL)]
+
+
+def test_a_swarm_that_does_not_have_every_piece_is_left_before_publishing(
     swarm: SwarmChoice, table: PieceTable
 ) -> None:
     in_hot(swarm, table)
-    swarm.sealed(1.0)
     ledger = complete_ledger()
-    assert swarm.decide(table, ledger, answer(unfinished_hot=1), False, 1.0) == []
-    done = swarm.decide(table, ledger, answer(unfinished_hot=1), False, 1.0 + HOT_LINGER_S)
+    hold(table, ledger, *range(PIECES))
+    table.in_swarm &= ~1
+    swarm.sealed(1.0)
+    done = swarm.decide(table, ledger, answer(unfinished_hot=1), False, 1.0)
     assert done == [act.LeaveHot(), act.PublishBlob()]
-    assert swarm.stage is Stage.PUBLISHING
 
 
-def test_nobody_lingers_for_nobody(swarm: SwarmChoice, table: PieceTable) -> None:
+def test_nobody_stays_for_nobody(swarm: SwarmChoice, table: PieceTable) -> None:
     in_hot(swarm, table)
     swarm.sealed(1.0)
     done = swarm.decide(table, complete_ledger(), answer(), False, 1.0)

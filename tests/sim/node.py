@@ -191,6 +191,8 @@ class Node:
             self.hub.fetch(action.fetch, action.span)
         elif isinstance(action, act.StopFetch):
             self.hub.stop(action.fetch)
+        elif isinstance(action, act.PassHubTurn):
+            pass  # a simulated node has one blob
         elif isinstance(action, act.LimitHubRate):
             self.hub.share_bytes_per_s = action.rate_bytes_per_s
         elif isinstance(action, act.AddPieceToSwarm | act.WritePiece):

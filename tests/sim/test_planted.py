@@ -75,9 +75,9 @@ class StubbornLead(Lead):
         super().__init__(*args)
         self._ever: PieceSet = 0
 
-    def _needs(self, member: str) -> tuple[PieceSet, ...]:
+    def _needs(self, member: str, now: float) -> tuple[PieceSet, ...]:
         self._ever |= self.leases.taken
-        return tuple(need & ~self._ever for need in super()._needs(member))
+        return tuple(need & ~self._ever for need in super()._needs(member, now))
 
 
 def test_a_lapsed_lease_that_is_not_granted_again_stops_progress() -> None:

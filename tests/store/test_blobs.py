@@ -32,6 +32,41 @@ async def test_a_filled_blob_becomes_a_read_only_verified_one(store: BlobStore) 
     assert list((store.store_dir / "incoming").iterdir()) == []
 
 
+async def filled_and_kept(store: BlobStore) -> Path:
+    """Verified, while something still reads it by its incoming name."""
+    incoming = await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
+    writer = incoming.writer(0, "peers", lambda index, changed: None)
+    await writer.write(CONTENT)
+    await writer.close()
+    return await store.accept(incoming, ETAG, keep_name=True)
+
+
+async def test_a_verified_blob_keeps_its_incoming_name_until_it_is_released(store: BlobStore) -> None:
+    path = await filled_and_kept(store)
+    incoming = store.incoming_path(ETAG)
+
+    assert incoming.samefile(path)
+    assert store.usage_bytes() == len(CONTENT), "counted once"
+    assert store.incoming_bytes(ETAG) is None
+    store.release(ETAG)
+    store.release(ETAG)
+    assert not incoming.exists()
+    assert path.read_bytes() == CONTENT
+
+
+async def test_a_start_releases_what_was_still_read_when_the_daemon_died(store: BlobStore) -> None:
+    path = await filled_and_kept(store)
+    store.open()
+    assert not store.incoming_path(ETAG).exists()
+    assert path.read_bytes() == CONTENT
+
+
+async def test_what_is_being_filled_is_not_released(store: BlobStore) -> None:
+    await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
+    store.release(ETAG)
+    assert store.incoming_path(ETAG).exists()
+
+
 async def test_an_empty_file_is_a_blob_too(store: BlobStore) -> None:
     assert (await fill(store, git_sha1(b""), b"")).read_bytes() == b""
 

@@ -1,0 +1,93 @@
+"""This member's way to the Hub, shared by the machines of all its blobs: how fast it is, and which blob's turn it is.
+
+The link is one, so blobs take it one after the other, in the order in which they are wanted: a later one fetches only what
+the earlier ones leave, once every missing piece of theirs is in somebody's hands. Spread over several blobs the same
+bytes would arrive in as many pieces at a time, each later by that factor, and nothing incomplete can be passed on.
+
+Pure. Times are monotonic seconds, rates bytes per second.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+SPANS_MAX = 8
+"""Connections to the Hub of one member for the blobs of its swarms; how many of them one blob gets is its lead's to say."""
+
+RATE_MEMORY_S = 3.0
+"""How fast the measured rate follows: about two leases."""
+
+ANSWER_AWAITED_S = 3.0
+"""A blob whose lead has not said so long whether anything is left does not keep the others waiting."""
+
+
+@dataclass(slots=True)
+class _Use:
+    """What one blob makes of the link. ``order``: smaller goes first."""
+
+    order: tuple[int, ...]
+    since: float
+    active: int = 0
+    busy: int = 0
+    wants: bool = True
+
+
+class HubLink:
+    """Give the same one to every `BlobMember` of a node; a machine without others may have one of its own."""
+
+    def __init__(self, spans_max: int = SPANS_MAX) -> None:
+        self._spans_max = spans_max
+        self._uses: dict[str, _Use] = {}
+        self._joined = 0
+        self._rate_bytes_per_s = 0.0
+        self._measured_at = 0.0
+
+    def join(self, blob: str, order: tuple[int, ...], now: float) -> None:
+        """The blob is being filled from now on; among equals in ``order`` the one that joined first goes first."""
+        self._joined += 1
+        self._uses[blob] = _Use((*order, self._joined), now)
+
+    def leave(self, blob: str) -> bool:
+        """The blob fetches nothing any more; True when it did until now and others may use its room. Idempotent."""
+        return self._uses.pop(blob, None) is not None and bool(self._uses)
+
+    def note(self, blob: str, active: int, busy: int, wants: bool, now: float) -> bool:
+        """The blob has ``active`` spans under way, ``busy`` of them not at their last piece; ``wants``: pieces of it are
+        still to be had. True when this leaves room that others may use."""
+        use = self._uses.get(blob)
+        if use is None:
+            return False
+        if active and not any(each.active for each in self._uses.values()):
+            self._measured_at = now  # what was not asked for is no sign of a slow link
+        freed = busy < use.busy or (use.wants and not wants)
+        use.active, use.busy, use.wants = active, busy, wants
+        return freed and len(self._uses) > 1
+
+    def room(self, blob: str, now: float) -> int:
+        """How many further spans this blob may ask for."""
+        use = self._uses.get(blob)
+        if use is None:
+            return 0
+        for other in self._uses.values():
+            fresh = other.busy or now - other.since < ANSWER_AWAITED_S
+            if other.order < use.order and other.wants and fresh:
+                return 0
+        return max(0, self._spans_max - sum(each.busy for each in self._uses.values()))
+
+    def heard(self, blob: str, now: float) -> None:
+        """The blob's lead answered: what it said about the pieces left is fresh."""
+        if blob in self._uses:
+            self._uses[blob].since = now
+
+    def arrived(self, size_bytes: int, now: float) -> None:
+        """Bytes came from the Hub: an exponential average over time, of all spans together."""
+        elapsed_s = max(now - self._measured_at, 1e-3)
+        self._measured_at = now
+        weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self._rate_bytes_per_s else 1.0
+        self._rate_bytes_per_s += weight * (size_bytes / elapsed_s - self._rate_bytes_per_s)
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """What this member gets from the Hub; 0 while nothing is known."""
+        return self._rate_bytes_per_s

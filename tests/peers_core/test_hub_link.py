@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from peers.hub_link import ANSWER_AWAITED_S, SPANS_MAX, HubLink
+
+
+@pytest.fixture
+def link() -> HubLink:
+    """Two blobs, the second wanted after the first."""
+    link = HubLink()
+    link.join("first", (0,), 0.0)
+    link.join("second", (1,), 0.0)
+    return link
+
+
+def test_the_first_blob_has_the_link_to_itself_while_pieces_of_it_are_to_be_had(link: HubLink) -> None:
+    assert (link.room("first", 0.0), link.room("second", 0.0)) == (SPANS_MAX, 0)
+    link.note("first", active=2, busy=2, wants=True, now=1.0)
+    assert (link.room("first", 1.0), link.room("second", 1.0)) == (SPANS_MAX - 2, 0)
+
+
+def test_a_later_blob_gets_what_the_first_leaves(link: HubLink) -> None:
+    link.note("first", active=2, busy=2, wants=True, now=1.0)
+    assert link.note("first", active=2, busy=1, wants=False, now=2.0), "others may use it"
+    assert link.room("second", 2.0) == SPANS_MAX - 1
+
+
+def test_a_span_at_its_last_piece_leaves_room_for_the_next(link: HubLink) -> None:
+    link.note("first", active=1, busy=1, wants=True, now=1.0)
+    assert link.note("first", active=1, busy=0, wants=True, now=2.0)
+    assert link.room("first", 2.0) == SPANS_MAX
+
+
+def test_order_decides_and_not_who_came_first(link: HubLink) -> None:
+    link.join("urgent", (-1,), 5.0)
+    assert link.room("urgent", 5.0) == SPANS_MAX
+    assert link.room("first", 5.0) == 0
+
+
+def test_a_blob_whose_lead_is_silent_does_not_hold_up_the_others(link: HubLink) -> None:
+    assert link.room("second", ANSWER_AWAITED_S) == SPANS_MAX
+    link.heard("first", ANSWER_AWAITED_S)
+    assert link.room("second", ANSWER_AWAITED_S) == 0
+
+
+def test_an_ended_blob_uses_nothing(link: HubLink) -> None:
+    link.note("first", active=3, busy=3, wants=True, now=1.0)
+    assert link.leave("first")
+    assert not link.leave("first")
+    assert (link.room("first", 1.0), link.room("second", 1.0)) == (0, SPANS_MAX)
+
+
+def test_the_rate_is_that_of_all_blobs_and_stays_while_nothing_is_fetched(link: HubLink) -> None:
+    assert link.rate_bytes_per_s == 0
+    link.note("first", active=1, busy=1, wants=True, now=10.0)
+    for second in range(1, 20):
+        link.arrived(1000, 10.0 + second)
+    assert link.rate_bytes_per_s == pytest.approx(1000)
+    link.note("first", active=0, busy=0, wants=False, now=29.0)
+    link.note("second", active=1, busy=1, wants=True, now=500.0)
+    link.arrived(1000, 501.0)
+    assert link.rate_bytes_per_s == pytest.approx(1000)
