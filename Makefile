@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill bench fleet format lock clean
+.PHONY: help setup interop demo check test swarm sim kill bench fleet limits format lock clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -56,6 +56,9 @@ bench: setup ## one node next to hf download and aria2c (results belong into ben
 
 fleet: setup ## a fleet in network namespaces next to hf download and BitTorrent (needs root or user namespaces)
 	@$(BIN)/python -m bench.fleet $(BENCH)
+
+limits: setup ## whether bandwidth limits hold in a fleet, measured at its network cards (needs namespaces, as fleet does)
+	@$(BIN)/python -m bench.limits $(BENCH)
 
 format: setup ## format the sources
 	@$(BIN)/ruff format --quiet $(SOURCES)

@@ -132,15 +132,19 @@ def share_done(view: View) -> float:
 
 
 @contextmanager
-def running(site: Site, directory: Path) -> Iterator[Daemons]:
-    """Daemons with empty stores that know each other."""
+def running(site: Site, directory: Path, config: str = "") -> Iterator[Daemons]:
+    """Daemons with empty stores that know each other. `config`: further configuration as TOML, for all of them."""
     secret_file = directory / "secret"
     secret_file.touch(0o600)
     secret_file.write_text(secret.generate() + "\n")
+    config_file = directory / "config.toml"
+    config_file.write_text(config)
+    wrapper = ("env", f"DISTD_CONFIG={config_file}")
     daemons: list[DaemonProcess] = []
     try:
         for node in site.nodes:
-            daemon = DaemonProcess(directory / node.name, site.hub.url, _settings(site, node, secret_file))
+            settings = _settings(site, node, secret_file)
+            daemon = DaemonProcess(directory / node.name, site.hub.url, settings, wrapper=wrapper)
             daemons.append(daemon)
             node.call(daemon.start)
         _meet(site, daemons)

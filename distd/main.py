@@ -19,12 +19,14 @@ from distd.api.access import ACCESS
 from distd.api.server import build_app, serve
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
+from distd.config.sections import LimitsSection
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.rates import Meter
 from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError
 from distd.hub.fetcher import Fetcher
 from distd.hub.resolver import Resolver
+from distd.limits import LimitService, LoneBandwidth
 from distd.logs import set_up_logging
 from distd.models import ModelService
 from distd.node import NodeService
@@ -35,11 +37,13 @@ from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
+from distd.sharing.bandwidth import Pacers
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, is_member, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
 from distd.state.database import Database
+from distd.state.limits import LimitTable
 from distd.state.pulls import PullTable
 from distd.state.snapshots import SnapshotTable
 from distd.store.blobs import BlobStore
@@ -128,12 +132,14 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
         give_up_after_s=min(METADATA_GIVE_UP_S, config.hub.give_up_after),
     )
     stack.push_async_callback(resolver.close)
+    pacers = Pacers.make()
     fetcher = Fetcher(
         config.hub.endpoint,
         token=token,
         user_agent=USER_AGENT,
         connections=config.hub.connections,
         ca_file=ca_file,
+        pace=pacers.hub,
     )
     await stack.enter_async_context(fetcher)
     transfers = Transfers(
@@ -156,6 +162,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
             fetcher=fetcher,
             hub_meter=transfers.hub_meter,
             peers_meter=peers_meter,
+            pacers=pacers,
         )
         awaited_s = COMPANY_AWAITED_S if config.cluster.join else 0.0
         once = open_asked_once(
@@ -168,10 +175,14 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
             manifests=manifests,
             may_fetch=config.hub.fetch,
             peers_meter=peers_meter,
+            pacers=pacers,
             company_awaited_s=awaited_s,
         )
         chosen = supply = Supply(transfers, member.sharing, once, company_awaited_s=awaited_s)
         stack.callback(chosen.close)
+    bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
+    limits = LimitService(config.limits, LimitTable(database), bandwidth)
+    await limits.open()
 
     models = ModelService(
         cache=cache,
@@ -222,17 +233,19 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
         active_pulls=fleet.active_views,
         company=member.company if member else None,
     )
-    watching = [member.company.watch()] if member else []
-    for background in (node.watch(), _prepare_quietly(resolver), *watching):
+    watching = [member.company.watch(), member.bandwidth.watch()] if member else []
+    for background in (node.watch(), limits.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
         fleet,
         models,
         node,
+        limits,
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )
+    reload.set_limits = limits.reload
     reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)
     bound = await stack.enter_async_context(serve(app, config.api.listen, config.api.socket))
     where = ", ".join([*(f"http://{address}" for address in bound.tcp), *filter(None, [bound.socket])])
@@ -254,7 +267,7 @@ def _stop(stop: asyncio.Event) -> None:
 
 
 class Reload:
-    """What SIGHUP changes while serving: the log level and the API's token. A bad configuration changes nothing.
+    """What SIGHUP changes while serving: limits, the log level and the API's token. A bad configuration changes nothing.
 
     The Hub's token is read anew at each use; other keys take effect at the next start.
     """
@@ -262,6 +275,7 @@ class Reload:
     def __init__(self, read: Callable[[], Config]) -> None:
         self._read = read
         self.set_api_token: Callable[[str], None] = lambda _: None
+        self.set_limits: Callable[[LimitsSection], None] = lambda _: None
 
     def __call__(self) -> None:
         try:
@@ -272,7 +286,8 @@ class Reload:
             return
         logging.getLogger().setLevel(config.node.log_level.upper())
         self.set_api_token(token or "")
-        log.info("reloaded: log level and tokens; other keys take effect at the next start")
+        self.set_limits(config.limits)
+        log.info("reloaded: limits, log level and tokens; other keys take effect at the next start")
 
 
 if __name__ == "__main__":

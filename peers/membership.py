@@ -134,6 +134,9 @@ class TellLive:
 MembershipEvent: TypeAlias = GossipReceived | GossipFailed | FactsChanged | LeaveDecided | RoundCame
 MembershipAction: TypeAlias = Gossip | TellLive
 
+CHANGE_TELLS = 3
+"""Members told of changed facts at once: a small fleet shares its bandwidth anew without waiting for a round."""
+
 LEAVE_TELLS = 3
 """Members told of a leave directly; gossip does the rest."""
 
@@ -200,6 +203,7 @@ class Membership:
             self._failed(event.address, now)
         elif isinstance(event, FactsChanged):
             self._raise_own(MemberState.ALIVE, event.facts, now)
+            actions += self._gossip(CHANGE_TELLS)
         elif isinstance(event, LeaveDecided):
             self._raise_own(MemberState.LEFT, self._lines[self.me].entry.facts, now)
             actions += self._gossip(LEAVE_TELLS)

@@ -56,6 +56,7 @@ RULES: tuple[Only | Sole | Never, ...] = (
                 "math",
                 "random.Random",
                 "re",
+                *(f"datetime.{name}" for name in ("UTC", "date", "datetime", "time", "timedelta", "tzinfo")),
                 "typing",
                 "distd.core",
                 "distd.errors",
@@ -167,6 +168,17 @@ def docstring_faults(path: str, source: str) -> list[str]:
     return [] if ast.get_docstring(ast.parse(source)) else [f"{path} does not say what it is for"]
 
 
+def clock_faults(path: str, source: str) -> list[str]:
+    """The core may reckon with dates; it may not ask for today's."""
+    if not fnmatchcase(path, "distd/core/*"):
+        return []
+    return [
+        f"{path}:{node.lineno} reads the clock: time is an argument"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today")
+    ]
+
+
 def print_faults(path: str, source: str) -> list[str]:
     if is_one_of(path, PRINTERS):
         return []
@@ -181,6 +193,7 @@ CHECKS: tuple[Callable[[str, str], list[str]], ...] = (
     import_faults,
     length_faults,
     docstring_faults,
+    clock_faults,
     print_faults,
 )
 
@@ -264,7 +277,11 @@ def test_every_rule_is_tripped_by_some_planted_import() -> None:
     assert [rule for rule in RULES if rule.reason not in told] == []
 
 
-def test_a_planted_length_silence_or_print_is_found() -> None:
+def test_a_planted_length_silence_clock_or_print_is_found() -> None:
+    assert clock_faults("distd/core/limits.py", "datetime.now(UTC)") == [
+        "distd/core/limits.py:1 reads the clock: time is an argument"
+    ]
+    assert clock_faults("distd/limits.py", "datetime.now(UTC)") == []
     assert length_faults("distd/x.py", "\n" * LINES_MAX) == []
     assert length_faults("distd/x.py", "\n" * (LINES_MAX + 1))
     assert docstring_faults("distd/x.py", "import os") == ["distd/x.py does not say what it is for"]

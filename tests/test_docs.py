@@ -50,6 +50,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/status": schema.StatusView,
     "GET /v1/peers": schema.PeerView,
     "GET /v1/doctor": schema.Finding,
+    "GET /v1/limits": schema.LimitsView,
     "GET /v1/pulls/{id}": schema.PullView,
     "GET /v1/pulls/{id}/story": schema.StoryEntry,
     "GET /v1/plan": schema.PlanView,
@@ -239,6 +240,8 @@ def test_the_documented_defaults_are_those_of_the_code(section: str, tmp_path: P
             assert default == "required"
         elif field.default is msgspec.NODEFAULT:
             assert (section, key, default) == ("[node]", "name", "the host name")
+        elif field.default is None:
+            assert default == "as in `[limits]`", key
         elif section.startswith("[["):
             value = tomllib.loads(f"x = {code_in(default)[0]}")["x"]
             assert value == json.loads(msgspec.json.encode(field.default)), key
@@ -276,7 +279,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
-    app = build_app(nobody, nobody, nobody, writable=True, token="")
+    app = build_app(nobody, nobody, nobody, nobody, writable=True, token="")
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from distd.api.schema import (
     Finding,
+    LimitsChange,
+    LimitsView,
     ModelView,
     PeerView,
     PlanView,
@@ -70,6 +72,16 @@ class Models(Protocol):
 
     async def pin(self, repo: Repo, revision: str | None, pinned: bool) -> ModelView:
         """Idempotent. Raises NotFound."""
+
+
+class LimitPort(Protocol):
+    """Bandwidth limits of this node."""
+
+    def view(self) -> LimitsView:
+        """What holds now, where it comes from, and when it changes next."""
+
+    async def change(self, change: LimitsChange) -> LimitsView:
+        """Sets limits or takes settings back; in effect at once and kept over restarts. Raises InvalidRequest."""
 
 
 class Node(Protocol):

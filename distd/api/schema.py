@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from distd.core.limits import LimitKey
 from distd.core.pull import PullState
 from distd.core.refs import RepoType
 from distd.core.selection import Weights
@@ -273,6 +274,67 @@ class PeerView(Struct, frozen=True, kw_only=True):
     send_rate_bytes_per_s: float
     received_bytes: int
     sent_bytes: int
+
+
+LimitToSet = Annotated[int, Meta(ge=0, le=10**15)] | None | UnsetType
+
+
+class LimitsChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `PUT /v1/limits`. Absent: as before; null: what the configuration says again; 0: no limit.
+
+    `for_s` is how long what is set here holds; null: for good, restarts included.
+    """
+
+    hub_down: LimitToSet = UNSET
+    hub_down_cluster: LimitToSet = UNSET
+    peer_up: LimitToSet = UNSET
+    peer_down: LimitToSet = UNSET
+    for_s: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+
+
+class LimitsInForce(Struct, frozen=True):
+    """Bytes per second, 0 no limit."""
+
+    hub_down: int
+    hub_down_cluster: int
+    peer_up: int
+    peer_down: int
+
+
+class LimitWindowView(Struct, frozen=True, kw_only=True, rename={"from_time": "from"}):
+    """As configured; a limit that is null stays as it is outside. `holds`: it is the one in force now."""
+
+    days: tuple[str, ...]
+    from_time: str
+    to: str
+    tz: str
+    hub_down: int | None
+    hub_down_cluster: int | None
+    peer_up: int | None
+    peer_down: int | None
+    holds: bool
+
+
+class SetLimitView(Struct, frozen=True):
+    rate_bytes_per_s: int
+    until: str | None
+
+
+class LimitsView(Struct, frozen=True, kw_only=True):
+    """Limits of this node. `sources`: `set`, `window N` (as in `windows`, from 0) or `limits`.
+
+    `hub_down_cluster_lowest` is what binds the cluster, the lowest among live members; `hub_down_now` what this node may
+    take of it, or by its own `hub_down`, at this moment. 0: no limit. `next_change_at` null: not within a week.
+    """
+
+    in_force: LimitsInForce
+    sources: dict[LimitKey, str]
+    configured: LimitsInForce
+    windows: tuple[LimitWindowView, ...]
+    set: dict[LimitKey, SetLimitView]
+    next_change_at: str | None
+    hub_down_cluster_lowest: int
+    hub_down_now: int
 
 
 class Page(Struct, frozen=True):

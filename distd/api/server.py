@@ -15,9 +15,10 @@ from distd.api.access import ACCESS, Access, access
 from distd.api.bodies import BODY_BYTES_MAX
 from distd.api.browsers import known_host, same_origin
 from distd.api.index import Index
+from distd.api.limit_routes import LimitRoutes
 from distd.api.model_routes import ModelRoutes
 from distd.api.node_routes import NodeRoutes
-from distd.api.ports import Models, Node, Pulls
+from distd.api.ports import LimitPort, Models, Node, Pulls
 from distd.api.problems import problems
 from distd.api.pull_routes import PullRoutes
 from distd.api.unixsocket import unix_listener
@@ -52,7 +53,9 @@ class Bound:
         return f"http://{self.tcp[0]}" if self.tcp else ""
 
 
-def build_app(pulls: Pulls, models: Models, node: Node, *, writable: bool, token: str) -> web.Application:
+def build_app(
+    pulls: Pulls, models: Models, node: Node, limits: LimitPort, *, writable: bool, token: str
+) -> web.Application:
     """The routes over the ports. Serve it with `serve`.
 
     `token` empty: none is asked for, and TCP clients may change things only when `writable`, which is
@@ -63,7 +66,12 @@ def build_app(pulls: Pulls, models: Models, node: Node, *, writable: bool, token
         middlewares=[problems, known_host(node), same_origin, access],
     )
     app[ACCESS] = Access(writable, token)
-    index = Index(NodeRoutes(node).routes() + PullRoutes(pulls).routes() + ModelRoutes(models).routes())
+    index = Index(
+        NodeRoutes(node).routes()
+        + PullRoutes(pulls).routes()
+        + ModelRoutes(models).routes()
+        + LimitRoutes(limits).routes()
+    )
     for route in index.routes():
         app.router.add_route(route.method, route.path, route.handler)
         if route.method == "GET":

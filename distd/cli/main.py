@@ -32,6 +32,7 @@ COMMANDS = {
     "pin": "Protect a held repo from removal.",
     "unpin": "Take a pin away.",
     "peers": "List the members of the cluster.",
+    "limits": "Show or set the node's bandwidth limits.",
     "cluster": "Set up a cluster.",
     "config": "Check or show the daemon's configuration.",
     "doctor": "Look for what is wrong and how to fix it.",

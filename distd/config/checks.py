@@ -15,6 +15,7 @@ import msgspec
 from distd.config.faults import Fault
 from distd.config.kinds import split_listen
 from distd.config.sections import Config
+from distd.core.limits import LIMIT_KEYS, RATE_MIN_BYTES_PER_S
 
 NOT_IN_THIS_VERSION: tuple[str, ...] = (
     "cache.scrub_interval",
@@ -22,11 +23,6 @@ NOT_IN_THIS_VERSION: tuple[str, ...] = (
     "cluster.tls_cert_file",
     "cluster.tls_key_file",
     "cluster.tls_ca_file",
-    "limits.hub_down",
-    "limits.hub_down_cluster",
-    "limits.peer_up",
-    "limits.peer_down",
-    "limits.window",
     "prefetch",
 )
 """Known to the contract, without effect yet."""
@@ -37,7 +33,8 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
     faults = _unsupported(config, sources)
 
     def fault(key: str, value: object, reason: str) -> None:
-        faults.append(Fault(sources.get(key, "default"), key, value, reason))
+        source = sources.get(key) or sources.get(key.partition("[")[0], "default")
+        faults.append(Fault(source, key, value, reason))
 
     for key, path in (
         ("node.state_dir", config.node.state_dir),
@@ -65,9 +62,38 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
             "api.listen", "", "is empty and so is api.socket: nobody could reach the daemon; set one of them"
         )
     _check_cluster(config, fault)
+    _check_limits(config, fault)
     if config.hub.source == "xet":
         fault("hub.source", "xet", "is not in this version: use auto or bridge")
     return faults
+
+
+WINDOWS_MAX = 50
+"""Each is looked at twice a second."""
+
+
+def _check_limits(config: Config, fault: Callable[[str, object, str], None]) -> None:
+    named: list[tuple[str, object]] = [("limits", config.limits)]
+    if len(config.limits.window) > WINDOWS_MAX:
+        fault("limits.window", len(config.limits.window), f"are too many windows: at most {WINDOWS_MAX}")
+    for position, window in enumerate(config.limits.window):
+        key = f"limits.window[{position}]"
+        named.append((key, window))
+        if window.from_time == window.to:
+            fault(
+                key,
+                window.to,
+                'begins and ends at the same time: for a whole day write from "00:00" to "24:00"',
+            )
+    for key, limits in named:
+        for name in LIMIT_KEYS:
+            rate = getattr(limits, name)
+            if rate is not None and 0 < rate < RATE_MIN_BYTES_PER_S:
+                fault(
+                    f"{key}.{name}",
+                    rate,
+                    f"is too little to work with: at least {RATE_MIN_BYTES_PER_S} (64 KiB/s), or 0 for no limit",
+                )
 
 
 def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) -> None:

@@ -6,10 +6,13 @@ raises ValueError whose text says what is allowed.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 from distd.units import parse_duration, parse_rate, parse_size
 
@@ -54,8 +57,39 @@ def _endpoint(value: object) -> object:
     return str(value).rstrip("/")
 
 
+def _time_of_day(value: object) -> object:
+    minutes_of_day(value)
+    return value
+
+
+def minutes_of_day(value: object) -> int:
+    """`"08:30"` -> minutes since midnight; `"24:00"` is the end of the day. Raises ValueError."""
+    match = _TIME_OF_DAY.fullmatch(value) if isinstance(value, str) else None
+    minutes = int(match[1]) * 60 + int(match[2]) if match else 24 * 60 + 1
+    if minutes > 24 * 60:
+        raise ValueError(f'{value!r} is not a time of the day: write "HH:MM", from "00:00" to "24:00"')
+    return minutes
+
+
+def _time_zone(value: object) -> object:
+    try:
+        ZoneInfo(value)  # type: ignore[arg-type]  # what is no text is refused like any wrong one
+    except (OSError, LookupError, ValueError, TypeError, AttributeError):
+        close = difflib.get_close_matches(str(value), available_timezones(), n=1)
+        nearest = (
+            f": did you mean {close[0]!r}?" if close else ': write for instance "Europe/Berlin" or "UTC"'
+        )
+        raise ValueError(f"{value!r} is not a time zone{nearest}") from None
+    return value
+
+
+_TIME_OF_DAY = re.compile(r"([0-9]{2}):([0-5][0-9])")
+
 Size = Annotated[int, Kind(_numeric(parse_size))]
 Rate = Annotated[int, Kind(_numeric(parse_rate))]
+RateOrUsual = Annotated[int | None, Kind(_numeric(parse_rate))]
 Duration = Annotated[float, Kind(_numeric(parse_duration))]
+TimeOfDay = Annotated[str, Kind(_time_of_day)]
+TimeZone = Annotated[str, Kind(_time_zone)]
 Listen = Annotated[str, Kind(_listen)]
 Endpoint = Annotated[str, Kind(_endpoint)]

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from distd.config.kinds import Duration, Endpoint, Listen, Rate, Size
+from distd.config.kinds import Duration, Endpoint, Listen, Rate, RateOrUsual, Size, TimeOfDay, TimeZone
 from distd.core.refs import RepoType
 
 
@@ -71,14 +71,16 @@ class SwarmSection(Struct, frozen=True, kw_only=True):
 
 
 class LimitWindow(Struct, frozen=True, kw_only=True, rename={"from_time": "from"}):
+    """A limit that is left out (None) stays as it is outside of the window."""
+
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()
-    from_time: str = "00:00"
-    to: str = "24:00"
-    tz: str = "UTC"
-    hub_down: Rate = 0
-    hub_down_cluster: Rate = 0
-    peer_up: Rate = 0
-    peer_down: Rate = 0
+    from_time: TimeOfDay = "00:00"
+    to: TimeOfDay = "24:00"
+    tz: TimeZone = "UTC"
+    hub_down: RateOrUsual = None
+    hub_down_cluster: RateOrUsual = None
+    peer_up: RateOrUsual = None
+    peer_down: RateOrUsual = None
 
 
 class LimitsSection(Struct, frozen=True, kw_only=True):

@@ -19,7 +19,8 @@ def config_as_toml(config: Config) -> str:
         lines += [f"[{section}]", *(f"{key} = {_value(value)}" for key, value in keys.items()), ""]
     for name, entries in (("limits.window", windows), ("prefetch", tables)):
         for entry in entries:
-            lines += [f"[[{name}]]", *(f"{key} = {_value(value)}" for key, value in entry.items()), ""]
+            stated = {key: value for key, value in entry.items() if value is not None}
+            lines += [f"[[{name}]]", *(f"{key} = {_value(value)}" for key, value in stated.items()), ""]
     return "\n".join(lines)
 
 

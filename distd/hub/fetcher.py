@@ -26,15 +26,15 @@ from distd.hub.answers import RemoteFile, Source, Span, content_fault, refused, 
 from distd.hub.headers import bearer
 from distd.hub.locations import LIFETIME_S_UNTOLD, Location, Locations, lifetime_s
 from distd.hub.network import proxy_for, tls_context
+from distd.hub.receiving import RECEIVE_BYTES, ReceiveAhead
 from distd.hub.urls import expires_unix, host_shown, origin, redirect_target, resolve_url
+from distd.pacing import Pacer
 
 __all__ = ["Fetcher", "RemoteFile"]
 
 REDIRECTS_MAX = 5
 """The Hub needs two: to the new name of a repo, and to the data server."""
 
-RECEIVE_BYTES = 1 << 20
-"""Taken from a connection at once. A slow link never has so much waiting; a fast one saves turns."""
 READ_BUFFER_BYTES = 2**20
 """Per connection; aiohttp stops reading from the socket at twice this. Larger ones did not raise the throughput."""
 
@@ -69,7 +69,8 @@ class Fetcher:
     Use as an async context manager, or call `open` and `close`. `token` is called for every request to the Hub.
     `stall_s` is the longest silence of a server, `connect_s` the longest set-up of a connection. `on_wire` is called
     with the length of each received part of a body, `on_response` with the status of each answer. `locate`, which may
-    be set later, knows URLs that somebody else has asked for.
+    be set later, knows URLs that somebody else has asked for. `pace` holds the bodies of all connections together to a
+    rate; what else is asked and answered is small and not counted there.
     Raises ValueError for an endpoint that is no http or https URL.
     """
 
@@ -86,8 +87,11 @@ class Fetcher:
         on_wire: Callable[[int], None] | None = None,
         on_response: Callable[[int], None] | None = None,
         locate: Locate | None = None,
+        pace: Pacer | None = None,
     ) -> None:
         self.locate = locate
+        self._pace = pace or Pacer()
+        self._ahead = ReceiveAhead(self._pace)
         self.endpoint = endpoint.rstrip("/")
         self._origin = origin(self.endpoint)
         self._token = token
@@ -153,9 +157,10 @@ class Fetcher:
         try:
             async with scope:
                 self._running.add(scope)
-                answer = await self._open_body(remote, span)
-                async with answer.response:
-                    await self._deliver(answer, remote, span, sink)
+                with self._pace.use():
+                    answer = await self._open_body(remote, span)
+                    async with answer.response:
+                        await self._deliver(answer, remote, span, sink)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -283,7 +288,11 @@ class Fetcher:
         try:
             # `encoded`: a signature holds only for the URL as it was written.
             response = await session.get(
-                URL(url, encoded=True), headers=headers, proxy=proxy, allow_redirects=False
+                URL(url, encoded=True),
+                headers=headers,
+                proxy=proxy,
+                allow_redirects=False,
+                read_bufsize=self._pace.ahead_bytes(READ_BUFFER_BYTES),
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             stalled = isinstance(error, aiohttp.SocketTimeoutError)
@@ -291,7 +300,7 @@ class Fetcher:
             # `from None`: aiohttp's errors carry the signed URL and the token, and a logged cause would show them.
             raise FetchFailed(source.fault(kind, f"did not answer: {_reason(error)}")) from None
         self._on_response(response.status)
-        _read_in_large_parts(response)
+        self._ahead.fit(response)
         return response, source
 
     def _closed_fault(self) -> FetchFault:
@@ -345,7 +354,10 @@ class Fetcher:
         self, content: aiohttp.StreamReader, source: Source, done_bytes: int, span: Span
     ) -> bytes:
         try:
-            chunk = await content.readany()
+            if self._pace.rate_bytes_per_s:
+                chunk = await content.read(self._pace.part_bytes(RECEIVE_BYTES))
+            else:
+                chunk = await content.readany()
         except TimeoutError:
             detail = f"was silent for {self._stall_s:g} s after {done_bytes} of {span.size_bytes} bytes"
             raise FetchFailed(source.fault(FaultKind.STALLED, detail)) from None
@@ -353,6 +365,7 @@ class Fetcher:
             detail = f"broke off after {done_bytes} of {span.size_bytes} bytes: {_reason(error)}"
             raise FetchFailed(source.fault(FaultKind.CUT, detail)) from None  # as in _get
         self._on_wire(len(chunk))
+        await self._pace.pay(len(chunk))
         return chunk
 
 
@@ -362,16 +375,6 @@ def _key(remote: RemoteFile) -> _Key:
 
 def _circle(source: Source) -> FetchFault:
     return source.fault(FaultKind.SERVER_ERROR, f"redirects more than {REDIRECTS_MAX} times")
-
-
-def _read_in_large_parts(response: aiohttp.ClientResponse) -> None:
-    """Lets one recv take a mebibyte: a quarter of the turns of the event loop that asyncio's 256 KiB cost.
-
-    `max_size` is an attribute of asyncio's selector transports; other transports simply gain one.
-    """
-    connection = response.connection
-    if connection is not None and connection.transport is not None:
-        connection.transport.max_size = RECEIVE_BYTES  # type: ignore[attr-defined]  # see above
 
 
 def _date_unix(response: aiohttp.ClientResponse) -> float:

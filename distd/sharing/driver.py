@@ -313,8 +313,8 @@ class BlobDriver:
                     self._spawn(self._means.neighbours.wake(name, self.blob))
             case act.PassHubTurn():
                 self._means.neighbours.pass_hub_turn(self.blob.name)
-            case act.LimitHubRate():
-                pass  # limits.hub_down_cluster is refused by the configuration of this version
+            case act.LimitHubRate(rate_bytes_per_s):
+                self._means.hub_share(self.blob.name, rate_bytes_per_s)
 
     # Pieces.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +53,8 @@ class Means:
     link: HubLink
     hub_meter: Meter
     peers_meter: Meter
+    hub_share: Callable[[str, float], None]
+    """The lead of a blob names this node's part of the cluster's bandwidth from the Hub; 0: no limit."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from distd.core.rates import Meter
 from distd.core.refs import Ref
 from distd.hub.fetcher import Fetcher
 from distd.pulls.transfers import Transfers
+from distd.sharing.bandwidth import Pacers
 from distd.sharing.denials import Denials
 from distd.sharing.holdings import Holdings
 from distd.sharing.locations import SharedLocations
@@ -101,6 +102,7 @@ def open_asked_once(
     manifests: ManifestStore,
     may_fetch: bool,
     peers_meter: Meter,
+    pacers: Pacers,
     company_awaited_s: float,
 ) -> AskedOnce:
     """Call it after the cluster is started; `stack` closes what needs closing.
@@ -124,6 +126,7 @@ def open_asked_once(
         fetchers=fetchers,
         peers_meter=peers_meter,
         denials=denials,
+        pace=pacers.small_down,
     )
     stack.push_async_callback(small.close)
     serving = SmallServing(
@@ -134,6 +137,7 @@ def open_asked_once(
         may_fetch=may_fetch,
         arriving=small.arriving,
         denials=denials,
+        pace=pacers.small_up,
     )
     stack.callback(serving.close)
     locations = SharedLocations(

@@ -79,6 +79,7 @@ class Sharing:
         may_fetch: bool,
         hub_meter: Meter,
         peers_meter: Meter,
+        hub_share: Callable[[str, float], None],
     ) -> None:
         self._cluster = cluster
         self._engine = engine
@@ -95,6 +96,7 @@ class Sharing:
             link=HubLink(),
             hub_meter=hub_meter,
             peers_meter=peers_meter,
+            hub_share=hub_share,
         )
         self._calls = Calls(cluster)
         self._leads = LeadHost(cluster.me, probe=self._probe, last_term=self._last_term)
@@ -186,6 +188,16 @@ class Sharing:
 
     def stalled_reason(self, etag: str) -> str | None:
         return None
+
+    def filling(self) -> frozenset[str]:
+        """The blobs that are being filled here."""
+        working = (Stage.STARTING, Stage.FILLING)
+        return frozenset(name for name, driver in self._drivers.items() if driver.stage in working)
+
+    @property
+    def in_swarms(self) -> bool:
+        """Whether any swarm is open here."""
+        return any(driver.swarm_kind is not None for driver in self._drivers.values())
 
     # The engine's side.
 

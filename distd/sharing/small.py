@@ -20,6 +20,7 @@ from distd.core.desk_events import Order
 from distd.core.rates import Meter, SourceMeter
 from distd.errors import DistdError, HashMismatch, HubUnreachable, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
+from distd.pacing import Pacer
 from distd.pulls.supply import BlobListener
 from distd.pulls.transfers import Transfers
 from distd.sharing.denials import Denials
@@ -68,7 +69,9 @@ class SmallBlobs:
         fetchers: Callable[[], frozenset[str]],
         peers_meter: Meter,
         denials: Denials,
+        pace: Pacer,
     ) -> None:
+        self._pace = pace
         self._denials = denials
         self._cluster = cluster
         self._alone = alone
@@ -263,9 +266,10 @@ class SmallBlobs:
     # Receiving.
 
     async def _receive(self, member: str, smalls: list[Small]) -> None:
-        receiver = Receiver(self, member, smalls, self._blobs)
+        receiver = Receiver(self, member, smalls, self._blobs, self._pace)
         try:
-            await self._ask(member, smalls, receiver)
+            with self._pace.use():
+                await self._ask(member, smalls, receiver)
         except (ClusterError, BadRecord, msgspec.MsgspecError) as error:
             log.info("%d small blobs from %s: %s", len(smalls), member, error)
             self._avoided[member] = time.monotonic() + AVOID_S

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from distd.errors import DistdError, StorageFailed
+from distd.pacing import Pacer
 from distd.sharing.troubles import Trouble, error_of
 from distd.store.blobs import BlobStore
 from distd.store.hashing import PrefixHasher
@@ -25,8 +26,11 @@ FINISHING_MAX = 8
 class Receiver:
     """A `RecordTaker`. What it does not bring is for `SmallBlobs` to ask elsewhere; `close` it in a `finally`."""
 
-    def __init__(self, parent: SmallBlobs, member: str, smalls: list[Small], blobs: BlobStore) -> None:
+    def __init__(
+        self, parent: SmallBlobs, member: str, smalls: list[Small], blobs: BlobStore, pace: Pacer
+    ) -> None:
         self._parent = parent
+        self._pace = pace
         self._member = member
         self._smalls = smalls
         self._blobs = blobs
@@ -92,6 +96,7 @@ class Receiver:
         small.settled.set()
 
     async def _write(self, index: int, part: bytes) -> None:
+        await self._pace.pay(len(part))
         if self._writer is None:
             return
         try:

@@ -20,6 +20,7 @@ import msgspec
 from distd.core.rates import SourceMeter
 from distd.errors import DistdError, HubUnreachable, InvalidRequest, StorageFailed
 from distd.hub.fetcher import RemoteFile
+from distd.pacing import Pacer
 from distd.pulls.transfers import Transfers
 from distd.sharing.denials import Denials
 from distd.sharing.small_wire import SMALL, SMALL_BYTES, RecordKind, SmallOrder, Ticket, record
@@ -83,8 +84,10 @@ class SmallServing:
         may_fetch: bool,
         arriving: Callable[[str], Awaitable[object] | None],
         denials: Denials,
+        pace: Pacer,
     ) -> None:
         """`arriving` is something to wait for while a blob comes to this node from another member."""
+        self._pace = pace
         self._cluster = cluster
         self._alone = alone
         self._blobs = blobs
@@ -209,9 +212,14 @@ class SmallServing:
             yield record(index, RecordKind.TROUBLE, msgspec.msgpack.encode(told(error)))
             return
         try:
-            for start in range(0, size_bytes, PART_BYTES):
-                part = await asyncio.to_thread(os.pread, fd, min(PART_BYTES, size_bytes - start), start)
-                yield part if start else record(index, RecordKind.CONTENT, part, size_bytes)
+            start = 0
+            with self._pace.use():
+                while start < size_bytes:
+                    length = min(self._pace.part_bytes(PART_BYTES), size_bytes - start)
+                    part = await asyncio.to_thread(os.pread, fd, length, start)
+                    await self._pace.pay(len(part))
+                    yield part if start else record(index, RecordKind.CONTENT, part, size_bytes)
+                    start += len(part)
         finally:
             with suppress(OSError):
                 os.close(fd)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from distd.config import Config
 from distd.config.kinds import split_listen
+from distd.core.hub_share import HubShare
 from distd.core.rates import Meter
 from distd.errors import InvalidRequest
 from distd.hub.fetcher import Fetcher
+from distd.sharing.bandwidth import MemberBandwidth, Pacers
 from distd.sharing.company import Company, tag_of
 from distd.sharing.remembered import Remembered
 from distd.sharing.service import Sharing
@@ -40,6 +42,7 @@ class Membership:
     cluster: Cluster
     sharing: Sharing
     company: Company
+    bandwidth: MemberBandwidth
 
 
 def is_member(config: Config) -> bool:
@@ -55,6 +58,7 @@ async def open_sharing(
     fetcher: Fetcher,
     hub_meter: Meter,
     peers_meter: Meter,
+    pacers: Pacers,
 ) -> Membership:
     """Listens and begins to gossip. Raises DistdError naming the key at fault."""
     try:
@@ -101,6 +105,7 @@ async def open_sharing(
                 facts=facts,
             )
         )
+        share = HubShare(config.node.name)
         sharing = Sharing(
             cluster,
             engine,
@@ -110,6 +115,7 @@ async def open_sharing(
             may_fetch=config.hub.fetch,
             hub_meter=hub_meter,
             peers_meter=peers_meter,
+            hub_share=share.lead_said,
         )
         company = Company(cluster, engine, name=config.cluster.name)
         late.append((sharing, company))
@@ -118,9 +124,11 @@ async def open_sharing(
         stack.push_async_callback(cluster.stop)
         await sharing.open()
         stack.push_async_callback(sharing.close)
+        bandwidth = MemberBandwidth(cluster, engine, sharing, share, pacers)
+        bandwidth.open()
     except (SwarmError, ClusterError, secrets_file.SecretUnusable) as error:
         raise InvalidRequest(str(error)) from error
-    return Membership(cluster, sharing, company)
+    return Membership(cluster, sharing, company, bandwidth)
 
 
 def _told(config: Config, bound: Endpoint, offset: int) -> str:

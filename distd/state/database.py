@@ -16,8 +16,8 @@ from typing import ClassVar, TypeVar
 
 from distd.errors import DistdError, StorageFailed
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+_STEPS: tuple[str, ...] = (
+    """
 CREATE TABLE pulls (
     id TEXT PRIMARY KEY,
     number INTEGER NOT NULL UNIQUE,
@@ -39,7 +39,16 @@ CREATE TABLE snapshots (
     record BLOB NOT NULL,
     PRIMARY KEY (folder, commit_id)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE settings (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) WITHOUT ROWID;
+""",
+)
+"""Step by step, what each version of the schema adds to the one before; a step that was released stays as it is."""
+SCHEMA_VERSION = len(_STEPS)
 
 T = TypeVar("T")
 
@@ -107,8 +116,9 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
-        if version == 0:
-            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        if version < SCHEMA_VERSION:
+            steps = "".join(_STEPS[version:])
+            connection.executescript(f"BEGIN;{steps}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
     except BaseException:
         connection.close()
         raise

@@ -6,7 +6,7 @@ Conflict, pages, cursors) holds as in the real daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -35,8 +35,12 @@ from distd.api.schema import (
     StoryEntry,
     VerifyView,
 )
+from distd.config.sections import LimitsSection, LimitWindow
+from distd.core.limits import LimitKey, Override
 from distd.core.refs import Repo, parse_ref
 from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
+from distd.limits import LimitService, LoneBandwidth
+from distd.pacing import Pacer
 
 COMMIT = "c0ffee" + "0" * 34
 MOMENT = "2026-01-02T03:04:05Z"
@@ -274,8 +278,25 @@ class MemoryNode:
         return self.findings
 
 
+MONDAY = 1_772_442_000.0
+"""2 March 2026, 09:00 UTC."""
+
+
+class MemoryLimitTable:
+    """What was set at run time, without a database."""
+
+    def __init__(self) -> None:
+        self.saved: dict[LimitKey, Override] = {}
+
+    async def load(self) -> dict[LimitKey, Override]:
+        return dict(self.saved)
+
+    async def save(self, overrides: Mapping[LimitKey, Override]) -> None:
+        self.saved = dict(overrides)
+
+
 class MemoryDaemon:
-    """The three ports together."""
+    """The ports together."""
 
     def __init__(self) -> None:
         self.pulls = MemoryPulls(
@@ -283,6 +304,9 @@ class MemoryDaemon:
         )
         self.models = MemoryModels()
         self.node = MemoryNode(self.pulls)
+        window = LimitWindow(days=("sat", "sun"), peer_up=0)
+        section = LimitsSection(hub_down=50_000_000, peer_up=10_000_000, window=(window,))
+        self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
 
 
 def peer(name: str, **changes: Any) -> PeerView:

@@ -19,7 +19,9 @@ class Listening:
     """One application behind TCP and a unix socket, and clients of both."""
 
     def __init__(self, daemon: MemoryDaemon, tmp_path: Path, *, writable: bool, token: str) -> None:
-        self.app = build_app(daemon.pulls, daemon.models, daemon.node, writable=writable, token=token)
+        self.app = build_app(
+            daemon.pulls, daemon.models, daemon.node, daemon.limits, writable=writable, token=token
+        )
         self._socket = str(tmp_path / "d.sock")
         self._stack = AsyncExitStack()
 

@@ -254,3 +254,32 @@ def test_a_full_output_device_is_named_and_fails(daemon: ServedDaemon) -> None:
     assert ran.returncode == 1
     assert "No space left on device" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_limits_are_shown_with_their_reasons_and_set(daemon: ServedDaemon) -> None:
+    shown = distctl(daemon, "limits").stdout
+    assert "hub_down          50.0 MB/s  configured" in shown
+    assert "hub_down_cluster       none  configured" in shown
+    assert "the limits change next at 2026-03-07T00:00:00.000Z" in shown
+    done = distctl(daemon, "limits", "set", "peer_up=1 Gbit/s", "hub_down=0", "--for", "2h")
+    assert "peer_up           125.0 MB/s  set until 2026-03-02T11:00:00.000Z" in done.stdout
+    assert "hub_down 0\n" in distctl(daemon, "--quiet", "limits", "show").stdout
+    back = json.loads(distctl(daemon, "--json", "limits", "set", "peer_up=config").stdout)
+    assert list(back["set"]) == ["hub_down"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["peer_sideways=1"], "write KEY=RATE, with one of hub_down"),
+        (["peer_up"], "write KEY=RATE"),
+        (["peer_up=fast"], "'fast' is not a rate"),
+        (["peer_up=0", "--for", "soon"], "'soon' is not a duration"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_is_a_usage_error(
+    daemon: ServedDaemon, words: list[str], said: str
+) -> None:
+    done = distctl(daemon, "limits", "set", *words)
+    assert done.returncode == 2
+    assert said in done.stderr

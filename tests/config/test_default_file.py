@@ -14,6 +14,7 @@ import pytest
 from distd.config import Config, load_config
 from distd.config.checks import NOT_IN_THIS_VERSION
 from distd.config.sections import LimitWindow, PrefetchEntry
+from distd.core.limits import LIMIT_KEYS
 
 FILE = Path(__file__).parents[2] / "config.toml"
 TABLE = re.compile(r"#?(\[\[?[a-z.]+\]\]?)")
@@ -47,7 +48,9 @@ def known() -> dict[str, object]:
     """section.key -> default of the code, as plain values."""
     content: dict[str, Any] = msgspec.to_builtins(Config())
     del content["prefetch"], content["limits"]["window"]
-    content["limits.window"] = msgspec.to_builtins(LimitWindow())
+    # A limit of a window may be left out, which TOML has no value for: what the file shows is one that is set.
+    stated = dict.fromkeys(LIMIT_KEYS, 0)
+    content["limits.window"] = msgspec.to_builtins(LimitWindow(**stated))
     content["prefetch"] = msgspec.to_builtins(PrefetchEntry(repo="org/name"))
     return {f"{section}.{key}": value for section, keys in content.items() for key, value in keys.items()}
 
