@@ -7,7 +7,12 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill bench fleet limits format lock clean
+.PHONY: help setup interop demo check test swarm sim kill bench fleet limits packagetest install uninstall deb format lock clean
+
+# Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
+PREFIX ?= /opt/distd
+BINDIR ?= /usr/local/bin
+DESTDIR ?=
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -60,6 +65,18 @@ fleet: setup ## a fleet in network namespaces next to hf download and BitTorrent
 limits: setup ## whether bandwidth limits hold in a fleet, measured at its network cards (needs namespaces, as fleet does)
 	@$(BIN)/python -m bench.limits $(BENCH)
 
+packagetest: setup ## build the Debian package, install, upgrade and remove it in a fresh root, run the daemon there (needs root)
+	@PACKAGE_TEST=1 $(BIN)/pytest -q -s tests/service --timeout 900
+
+install: ## the program with its own environment, the systemd unit, the configuration (PREFIX=/opt/distd DESTDIR=)
+	@PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" DESTDIR="$(DESTDIR)" PYTHON="$(PYTHON)" sh packaging/install.sh
+
+uninstall: ## what make install put there; the cache and the configuration stay
+	@PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" DESTDIR="$(DESTDIR)" sh packaging/uninstall.sh
+
+deb: ## dist/distd_VERSION_ARCH.deb, which carries its own environment (PYTHON=/usr/bin/python3)
+	@PYTHON="$(if $(filter-out python3,$(PYTHON)),$(PYTHON),/usr/bin/python3)" sh packaging/deb.sh
+
 format: setup ## format the sources
 	@$(BIN)/ruff format --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
@@ -72,4 +89,4 @@ lock: setup ## renew requirements/*.lock from pyproject.toml
 	    --generate-hashes --no-header -c requirements/dev.lock pyproject.toml -o requirements/distd.lock
 
 clean: ## remove what setup and tests made
-	@rm -rf $(VENV) .venv-olah .hypothesis .pytest_cache .mypy_cache .ruff_cache .demo
+	@rm -rf $(VENV) .venv-olah .hypothesis .pytest_cache .mypy_cache .ruff_cache .demo build dist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -37,11 +38,13 @@ from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
+from distd.service_manager import ServiceManager
 from distd.sharing.bandwidth import Pacers
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, is_member, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
+from distd.sharing.whereabouts import LoneWhereabouts, Whereabouts
 from distd.state.database import Database
 from distd.state.limits import LimitTable
 from distd.state.pulls import PullTable
@@ -83,6 +86,7 @@ def run(file: str | None, settings: tuple[str, ...], check: bool, print_config: 
     if check or print_config:
         return
     set_up_logging(config.node.log_level, config.node.log_format)
+    faulthandler.enable()  # a watchdog ends a hung daemon by SIGABRT: where each thread hung belongs in the log
     tune_allocator()
     tune_interpreter()
     try:
@@ -96,19 +100,24 @@ async def serve_until_stopped(config: Config, reload: Reload) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second signal does not wait. Raises DistdError at start."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    manager = ServiceManager()
+    reload.manager = manager
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     async with AsyncExitStack() as stack:
-        await _open(config, reload, stack)
+        node = await _open(config, reload, stack)
         gc.freeze()  # what was made at start lives until the end: no need to walk it again and again
+        manager.ready()
+        stack.callback(asyncio.create_task(manager.report(node.summary)).cancel)
         await stop.wait()
         log.info("stopping")
+        manager.stopping()
         loop.call_later(STOP_TIMEOUT_S, os._exit, EXIT_FAILED)
 
 
-async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
-    """Opens everything in order of need; `stack` closes it in reverse."""
+async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeService:
+    """Opens everything in order of need; `stack` closes it in reverse. The API answers when it returns."""
     hub_dir, store_dir, state_dir = Path(config.hub_dir), Path(config.store_dir), Path(config.node.state_dir)
     stack.enter_context(only_daemon(state_dir))
     token = hub_token_source(config.hub.token_file)
@@ -192,6 +201,11 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
         is_pulling=lambda type_, repo: pulls.is_pulling(type_, repo),
         needed_etags=lambda: pulls.needed_etags(),
     )
+    models.whereabouts = (
+        Whereabouts(member.cluster, models.published)
+        if member
+        else LoneWhereabouts(config.node.name, models.published)
+    )
     planner = Planner(
         once.metadata if once else resolver,
         manifests,
@@ -252,6 +266,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> None:
     log.info(
         "distd %s serves %s from %s; cache %s", __version__, where, config.hub.endpoint, hub_dir.absolute()
     )
+    return node
 
 
 async def _prepare_quietly(resolver: Resolver) -> None:
@@ -276,8 +291,16 @@ class Reload:
         self._read = read
         self.set_api_token: Callable[[str], None] = lambda _: None
         self.set_limits: Callable[[LimitsSection], None] = lambda _: None
+        self.manager = ServiceManager({})
 
     def __call__(self) -> None:
+        self.manager.reloading()
+        try:
+            self._reload()
+        finally:
+            self.manager.ready()
+
+    def _reload(self) -> None:
         try:
             config = self._read()
             token = read_token(config.api.token_file) if config.api.token_file else None

@@ -10,10 +10,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from itertools import groupby
+from typing import Protocol
 
 import msgspec
 
-from distd.api.schema import BadFile, ModelView, RemovedView, RevisionView, VerifyView
+from distd.api.schema import BadFile, ModelView, NodeHoldingView, RemovedView, RevisionView, VerifyView
 from distd.core.manifest import Manifest, ManifestFile
 from distd.core.refs import Repo, is_commit, parse_repo
 from distd.errors import Conflict, NotFound
@@ -25,8 +26,20 @@ from distd.store.cache import HubCache
 from distd.store.manifests import ManifestStore
 
 
+class Whereabouts(Protocol):
+    """The members of the cluster, asked what they have published."""
+
+    async def published(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
+        """In order of their names, this node included; who cannot be asked has `trouble`."""
+
+
 class ModelService:
-    """Implements the API's `Models`. `open` loads the database; `publish` is handed to the pulls."""
+    """Implements the API's `Models`. `open` loads the database; `publish` is handed to the pulls.
+
+    Set `whereabouts` before the API is served: members ask this service too, so it is there first.
+    """
+
+    whereabouts: Whereabouts
 
     def __init__(
         self,
@@ -90,6 +103,17 @@ class ModelService:
         await self._forget_vanished(repo)
         self._of(repo)
         return await self._view(repo)
+
+    async def published(self, repo: Repo, revision: str) -> SnapshotRecord | None:
+        """The snapshot that a reader of the cache finds at a commit or ref now."""
+        try:
+            (record, *_) = await self._chosen(repo, revision)
+        except NotFound:
+            return None
+        return record
+
+    async def on_nodes(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
+        return await self.whereabouts.published(repo, revision)
 
     async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
         records = await self._chosen(repo, revision)

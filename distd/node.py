@@ -28,7 +28,7 @@ from distd.hub.resolver import Resolver
 from distd.pulls.views import RATE_WINDOW_S, rfc3339
 from distd.store.blobs import BlobStore
 from distd.store.disk import hard_link_fault
-from distd.units import format_size
+from distd.units import format_rate, format_size
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,18 @@ class NodeService:
             ),
             active_pulls=tuple(self._active_pulls()),
         )
+
+    async def summary(self) -> str:
+        """One line for `systemctl status`: what is wrong, else what goes on."""
+        reasons = await asyncio.to_thread(self.unready_reasons)
+        if reasons:
+            return f"not ready: {'; '.join(reasons)}"
+        now = time.monotonic()
+        hub, peers = (
+            format_rate(meter.rate(RATE_WINDOW_S, now)) for meter in (self._hub_meter, self._peers_meter)
+        )
+        pulls = len(self._active_pulls())
+        return f"{pulls} active pull{'' if pulls == 1 else 's'}, hub {hub}, peers {peers}"
 
     async def peers(self) -> list[PeerView]:
         """A lone node is the one member of its own cluster."""

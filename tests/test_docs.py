@@ -32,9 +32,9 @@ from distd.config.sections import LimitWindow, PrefetchEntry
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *(f"docs/{name}.md" for name in ("API", "CLI", "CLUSTER", "CONFIG", "SERVING", "THREATS")),
+    *(f"docs/{name}.md" for name in ("API", "CLI", "CLUSTER", "CONFIG", "OPERATIONS", "SERVING", "THREATS")),
 )
-FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/")
+FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/", "packaging/")
 ARCHITECTURE_LINES_MAX = 260
 """What a newcomer reads in one sitting."""
 SECTION_KEYS: dict[str, type[msgspec.Struct]] = {
@@ -55,6 +55,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/pulls/{id}/story": schema.StoryEntry,
     "GET /v1/plan": schema.PlanView,
     "GET /v1/models/{type}/{org}/{name}": schema.ModelView,
+    "GET /v1/models/{type}/{org}/{name}/nodes": schema.NodeHoldingView,
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,
     "POST /v1/models/{type}/{org}/{name}/verify": schema.VerifyView,
     "Problems": schema.ProblemView,

@@ -21,6 +21,7 @@ class ModelRoutes:
         return [
             Route("GET", "/v1/models", self.list, "repos held, with their revisions"),
             Route("GET", one, self.get, "one repo held; _ stands for no org"),
+            Route("GET", one + "/nodes", self.on_nodes, "which members have it at ?revision= (main)"),
             Route("DELETE", one, self.remove, "remove it, or only ?revision="),
             Route("PUT", one + "/pin", self.pin, "protect it (or ?revision=) from removal"),
             Route("DELETE", one + "/pin", self.unpin, "take the pin away"),
@@ -35,6 +36,10 @@ class ModelRoutes:
     async def get(self, request: web.Request) -> web.Response:
         only_parameters(request)
         return answer(await self._models.get(_repo(request)))
+
+    async def on_nodes(self, request: web.Request) -> web.Response:
+        nodes = await self._models.on_nodes(_repo(request), _revision(request) or "main")
+        return answer(Page(list(nodes), None))
 
     async def remove(self, request: web.Request) -> web.Response:
         return answer(await self._models.remove(_repo(request), _revision(request)))

@@ -12,6 +12,7 @@ from distd.api.schema import (
     LimitsChange,
     LimitsView,
     ModelView,
+    NodeHoldingView,
     PeerView,
     PlanView,
     PullRequest,
@@ -60,6 +61,12 @@ class Models(Protocol):
 
     async def get(self, repo: Repo) -> ModelView:
         """Raises NotFound."""
+
+    async def on_nodes(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
+        """Which members have it published at a commit or ref, this node included, in order of their names.
+
+        Asks them; bounded to a few seconds. A repo that nobody holds is no error.
+        """
 
     async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
         """Unpublishes one revision (commit or ref) or all, and frees blobs nobody else uses.

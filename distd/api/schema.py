@@ -190,6 +190,16 @@ class ModelView(Struct, frozen=True):
     revisions: tuple[RevisionView, ...]
 
 
+class NodeHoldingView(Struct, frozen=True):
+    """Whether one member has a repo published at a revision. `trouble`: why it could not be asked."""
+
+    name: str
+    state: Literal["alive", "suspect", "dead", "left"]
+    commit: str | None
+    complete: bool | None
+    trouble: str | None = None
+
+
 class RemovedView(Struct, frozen=True):
     removed: tuple[str, ...]
     freed_bytes: int

@@ -27,6 +27,8 @@ COMMANDS = {
     "story": "Show what happened to a pull.",
     "ls": "List what the cache holds.",
     "path": "Print the snapshot path of a held repo.",
+    "wait": "Wait until a repo is published.",
+    "env": "Print the environment with which a model server loads a held repo.",
     "verify": "Hash held files again.",
     "rm": "Remove a repo or one of its revisions.",
     "pin": "Protect a held repo from removal.",

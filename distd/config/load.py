@@ -1,4 +1,4 @@
-"""Fills the configuration: defaults < file < `DISTD_SECTION__KEY` < `--set`, and says all that is wrong.
+"""Fills the configuration: defaults < credentials < file < `DISTD_SECTION__KEY` < `--set`, and says all that is wrong.
 
 Every fault names where the value came from, the key, the value and what is allowed; an unknown key
 suggests the nearest one. Nothing is guessed and nothing is ignored.
@@ -22,6 +22,11 @@ from distd.config.sections import Config
 
 DEFAULT_FILE = "/etc/distd/config.toml"
 ENVIRONMENT_PREFIX = "DISTD_"
+CREDENTIALS = {"cluster-secret": ("cluster", "secret_file"), "api-token": ("api", "token_file")}
+"""What systemd hands over as a file in `$CREDENTIALS_DIRECTORY`, and the key that it is the default of. The Hub's
+token is the third, and `config.token` looks for it at each use."""
+NO_CREDENTIAL = b"none"
+"""The content of a credential that is not there: systemd fails a unit whose file is missing and has no fallback."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ def load_config(
         values["hub", "endpoint"] = _Value(
             environment["HF_ENDPOINT"], "environment HF_ENDPOINT", is_text=True
         )
+    values |= _from_credentials(environment)
     values |= _from_file(_file_to_read(file, environment), faults)
     values |= _from_environment(environment, faults)
     values |= _from_settings(settings, faults)
@@ -99,6 +105,23 @@ def _from_file(path: str | None, faults: list[Fault]) -> dict[tuple[str, str], _
             )
         else:
             values |= {(section, key): _Value(value, path) for key, value in table.items()}
+    return values
+
+
+def _from_credentials(environment: Mapping[str, str]) -> dict[tuple[str, str], _Value]:
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    values = {}
+    for name, key in CREDENTIALS.items() if directory else ():
+        path = f"{directory}/{name}"
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read(len(NO_CREDENTIAL) + 2).strip()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            content = b"?"  # the checks say that it cannot be read
+        if content not in (b"", NO_CREDENTIAL):
+            values[key] = _Value(path, f"credential {name}")
     return values
 
 

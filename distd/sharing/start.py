@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ async def open_sharing(
     """Listens and begins to gossip. Raises DistdError naming the key at fault."""
     try:
         secret = secrets_file.read(config.cluster.secret_file) if config.cluster.secret_file else None
-        for warning in secret.warnings if secret else ():
+        for warning in secret.warnings if secret and not _is_credential(config.cluster.secret_file) else ():
             log.warning("%s", warning)
         late: list[tuple[Sharing, Company]] = []
 
@@ -129,6 +130,13 @@ async def open_sharing(
     except (SwarmError, ClusterError, secrets_file.SecretUnusable) as error:
         raise InvalidRequest(str(error)) from error
     return Membership(cluster, sharing, company, bandwidth)
+
+
+def _is_credential(path: str) -> bool:
+    """Whether systemd handed the file over: it lets the service's user in by an access list, which shows as the
+    mode of a group that nobody else belongs to."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and os.path.dirname(path) == directory
 
 
 def _told(config: Config, bound: Endpoint, offset: int) -> str:

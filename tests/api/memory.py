@@ -21,6 +21,7 @@ from distd.api.schema import (
     FileView,
     Finding,
     ModelView,
+    NodeHoldingView,
     PeerAddresses,
     PeerView,
     PlannedFile,
@@ -185,6 +186,7 @@ class MemoryModels:
 
     def __init__(self) -> None:
         self.models: dict[Repo, ModelView] = {}
+        self.elsewhere: list[NodeHoldingView] = []
         self.bad: tuple[BadFile, ...] = ()
 
     def hold(self, repo: Repo, size_bytes: int = 1000, commit: str = COMMIT) -> None:
@@ -217,6 +219,12 @@ class MemoryModels:
         if repo not in self.models:
             raise NotFound(f"{repo} is not in this node's cache")
         return self.models[repo]
+
+    async def on_nodes(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
+        held = self.models.get(repo)
+        commits = [r.commit for r in held.revisions if revision in (r.commit, *r.refs)] if held else []
+        own = NodeHoldingView("gpu-01", "alive", commits[0] if commits else None, True if commits else None)
+        return [own, *self.elsewhere]
 
     async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
         model = self._get(repo)

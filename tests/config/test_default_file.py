@@ -21,8 +21,9 @@ TABLE = re.compile(r"#?(\[\[?[a-z.]+\]\]?)")
 KEY = re.compile(r"(#?)([a-z_]+) = (.+)")
 DERIVED = {"node.name", "cache.hub_dir", "cache.store_dir"}
 """Absent by default and worked out; what the file shows is an example or the outcome."""
-FROM_ENVIRONMENT = {"hub.endpoint"}
-"""Absent, so that a variable other programs read too ($HF_ENDPOINT) is not overridden by the packaged file."""
+FROM_ENVIRONMENT = {"hub.endpoint", "cluster.secret_file", "api.token_file"}
+"""Absent, so that the packaged file overrides neither a variable that other programs read too ($HF_ENDPOINT) nor what
+systemd hands over ($CREDENTIALS_DIRECTORY)."""
 
 
 def entries() -> list[tuple[str, str, bool]]:

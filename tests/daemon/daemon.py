@@ -51,8 +51,8 @@ class DaemonProcess:
     """`python -m distd` on a state directory of its own; a context manager that starts and stops it.
 
     `settings` are `--set` words (`{"hub.connections": 2}`). `wrapper` goes before the command and must end by
-    executing it. `token` is what `token_file` holds; write another with `set_token`. Without `wait_ready` it has
-    started when it answers, able to serve or not.
+    executing it. `environment` is added to its own. `token` is what `token_file` holds; write another with
+    `set_token`. Without `wait_ready` it has started when it answers, able to serve or not.
     """
 
     running: ClassVar[list[DaemonProcess]] = []
@@ -65,6 +65,7 @@ class DaemonProcess:
         *,
         token: str = "none",
         wrapper: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
         wait_ready: bool = True,
     ) -> None:
         self.directory = directory
@@ -74,6 +75,7 @@ class DaemonProcess:
         self.url = ""
         self._endpoint = endpoint
         self._wrapper = wrapper
+        self._environment = dict(environment or {})
         self._wait_ready = wait_ready
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,7 @@ class DaemonProcess:
         words = [f"--set={key}={value}" for key, value in self._settings.items()]
         # Nothing of this user's: no token, no proxy, no HF_HOME.
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "LANG": "C.UTF-8"}
+        environment |= self._environment
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._wrapper, sys.executable, "-m", "distd", *words],

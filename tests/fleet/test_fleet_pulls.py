@@ -103,6 +103,27 @@ def test_members_and_what_flows_between_them_are_listed(fleet: Fleet, repos: Rep
     assert status == {"name": "fleet", "members": 3, "reachable": 3}
 
 
+def test_wait_ends_when_every_member_named_has_it(fleet: Fleet, repos: Repos) -> None:
+    fleet.met()
+    repo = repos.make(weight_mib=1)
+    coordinator = fleet.members[0]
+    fleet.members[1].pulled(repo.id)
+    nodes = coordinator.get(f"/v1/models/model/{repo.id}/nodes")["items"]
+    assert {node["name"]: (node["commit"], node["complete"]) for node in nodes} == {
+        "n0": (None, None),
+        "n1": (repo.commit, True),
+        "n2": (None, None),
+    }
+    assert distctl(coordinator, "wait", repo.id, "--nodes", "n1", "--timeout", "10s").returncode == 0
+    ran = distctl(coordinator, "wait", repo.id, "--nodes", "all", "--timeout", "0")
+    assert (ran.returncode, ran.stdout) == (9, "")
+    assert "not yet on n0, n2" in ran.stderr
+    coordinator.pulled(repo.id, nodes=["all"])
+    ran = distctl(coordinator, "wait", f"{repo.id}@{repo.commit}", "--nodes", "all", "--timeout", "10s")
+    assert ran.returncode == 0
+    assert ran.stdout.strip().endswith(f"snapshots/{repo.commit}")
+
+
 def test_held_content_is_counted_as_reused_on_every_node(fleet: Fleet, repos: Repos) -> None:
     repo = repos.make()
     assert ended(fleet.members[1], submitted(fleet.members[1], repo.id, zone="rack-1"))["state"] == "complete"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from distd.cli.failures import CommandFailed
+from distd.cli.held import DEFAULT_REVISION, held_revision
 from distd.cli.options import Command, Settings, examples, parsed_repo, repo_argument
 from distd.cli.output import document, note, say
 from distd.cli.text import safe
-from distd.errors import EXIT_NOT_FOUND
 
 
 @click.command(
@@ -28,23 +25,10 @@ def command(settings: Settings, repo: str, type_: str) -> None:
 
     parsed, revision = parsed_repo(repo, type_)
     model = settings.client().get(model_path(parsed))
-    held = _revision(model, revision or "main")
+    held = held_revision(model, revision or DEFAULT_REVISION)
     if settings.json:
         document(held)
         return
     if not held["complete"] and not settings.quiet:
         note(f"distctl: {safe(model['repo'])} is held as a selection of its files")
     say(safe(held["snapshot_path"]))
-
-
-def _revision(model: dict[str, Any], revision: str) -> dict[str, Any]:
-    for held in model["revisions"]:
-        if revision == held["commit"] or revision in held["refs"]:
-            return dict(held)
-    known = ", ".join(
-        safe(word) for held in model["revisions"] for word in (held["refs"] or [held["commit"]])
-    )
-    raise CommandFailed(
-        f"Not found: {safe(model['repo'])} is not held at {safe(revision)}; held are {known or 'none'}",
-        EXIT_NOT_FOUND,
-    )

@@ -1,0 +1,187 @@
+"""The Debian package in a root of its own: installed, run, upgraded, removed, purged. `make packagetest` runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.daemon import DaemonProcess, until
+from tests.daemon.repos import Repos
+from tests.hub import HubProcess
+from tests.service.booted import Booted, nspawn
+from tests.service.fresh_root import FreshRoot
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def package() -> Path:
+    subprocess.run(["make", "deb"], cwd=CHECKOUT, check=True, timeout=600)
+    (built,) = (CHECKOUT / "dist").glob("distd_*.deb")
+    return built
+
+
+@pytest.fixture(scope="module")
+def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a higher version."""
+    directory = tmp_path_factory.mktemp("newer")
+    subprocess.run(["dpkg-deb", "-R", package, directory / "root"], check=True, timeout=60)
+    control = directory / "root/DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*", "Version: 99.0", control.read_text()))
+    # As if the new version's default configuration differed: the operator's has to stay.
+    with (directory / "root/etc/distd/config.toml").open("a") as file:
+        file.write("# a new comment\n")
+    built = directory / "newer.deb"
+    subprocess.run(["dpkg-deb", "-Znone", "-b", directory / "root", built], check=True, timeout=60)
+    return built
+
+
+@pytest.fixture(scope="module")
+def root(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshRoot]:
+    with FreshRoot(tmp_path_factory.mktemp("fresh")) as root:
+        told = root.install(package)
+        assert "Creating user 'distd'" in told.stdout + told.stderr
+        yield root
+
+
+def names(root: FreshRoot, file: str) -> dict[str, int]:
+    """Name -> number, of the root's users or groups."""
+    lines = (root.path / "etc" / file).read_text().splitlines()
+    return {line.split(":")[0]: int(line.split(":")[2]) for line in lines}
+
+
+def test_the_environment_knows_nothing_of_where_it_was_built(root: FreshRoot) -> None:
+    found = root.run("grep", "-rIl", str(CHECKOUT), "/opt/distd/venv", "--include=*", check=False)
+    assert [name for name in found.stdout.split() if not name.endswith(("RECORD", "direct_url.json"))] == []
+    assert root.run("readlink", "-f", "/opt/distd/venv/bin/python").stdout.startswith("/usr/bin/python3")
+    version = root.run("distctl", "--version").stdout
+    assert version == root.run("distd", "--version").stdout.replace("distd, version", "distctl")
+
+
+def test_the_unit_is_enabled_and_the_cache_belongs_to_the_readers_group(root: FreshRoot) -> None:
+    assert (root.path / "etc/systemd/system/multi-user.target.wants/distd.service").is_symlink()
+    found = (root.path / "var/lib/distd").stat()
+    assert stat.S_IMODE(found.st_mode) == 0o2750
+    assert (found.st_uid, found.st_gid) == (names(root, "passwd")["distd"], names(root, "group")["models"])
+    assert root.run("distd", "--check").stdout == "the configuration is valid\n"
+
+
+def test_it_pulls_as_its_user_and_only_the_group_reads(
+    root: FreshRoot, hub: HubProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    uid, gid = names(root, "passwd")["distd"], names(root, "group")["models"]
+    repo = Repos(hub, tmp_path_factory.mktemp("repos")).make(weight_mib=4)
+    home = root.path / "var/lib/distd"
+    as_service = root.inside(
+        *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "sh", "-c"),
+        # What comes is the checkout's interpreter, `-m`, `distd`, and then the settings.
+        'umask 0027; shift 3; exec /opt/distd/venv/bin/distd "$@"',
+        "sh",
+    )
+    settings = {"node.state_dir": "/var/lib/distd", "hub.token_file": ""}
+    with DaemonProcess(tmp_path_factory.mktemp("daemon"), hub.url, settings, wrapper=[*as_service]) as daemon:
+        pulled = root.run("distctl", "--url", daemon.url, "pull", "--quiet", repo.id)
+        snapshot = root.path / pulled.stdout.strip().lstrip("/")
+        assert snapshot.is_relative_to(home)
+        for path in (home / "hub").rglob("*"):
+            found = path.lstat()
+            if stat.S_ISLNK(found.st_mode):
+                continue
+            assert (found.st_uid, found.st_gid) == (uid, gid), path
+            mode = stat.S_IMODE(found.st_mode)
+            # Its group reads and does not write, nobody else does either; a directory hands its group on.
+            assert mode == 0o2750 if path.is_dir() else mode in (0o440, 0o640), f"{path}: {mode:o}"
+    for groups, expected in ((f"--groups={gid}", "readable\n"), ("--clear-groups", "")):
+        reader = ["setpriv", "--reuid=2001", "--regid=2001", groups]
+        read = root.run(
+            *reader, "sh", "-c", f"cat {pulled.stdout.strip()}/* > /dev/null && echo readable", check=False
+        )
+        assert read.stdout == expected
+    written = root.run(
+        *("setpriv", "--reuid=2001", "--regid=2001", f"--groups={gid}"),
+        *("sh", "-c", f"touch {pulled.stdout.strip()}/x /var/lib/distd/hub/x /var/lib/distd/x"),
+        check=False,
+    )
+    assert written.stderr.count("Permission denied") == 3
+
+
+@pytest.mark.skipif(nspawn() is None, reason="systemd-nspawn is not installed")
+def test_the_unit_runs_under_systemd(root: FreshRoot) -> None:
+    secret = root.path / "etc/distd/credentials/hf-token"
+    secret.write_text("hf_of_the_operator\n")
+    secret.chmod(0o600)
+    drop_in = root.path / "etc/systemd/system/distd.service.d"
+    drop_in.mkdir()
+    (drop_in / "50-test.conf").write_text("[Service]\nWatchdogSec=2s\nRestartSec=100ms\nTimeoutAbortSec=5s\n")
+    with Booted(root) as system:
+        until(lambda: system.show("ActiveState") == "active", "the unit to start", 30)
+        assert system.show("StatusText").startswith("0 active pulls")
+        # The service sees the token, its user does not see root's file.
+        pid = system.show("MainPID")
+        token = system.run("cat", "/run/credentials/distd.service/hf-token").stdout
+        assert token == "hf_of_the_operator\n"
+        assert f"Uid:\t{names(root, 'passwd')['distd']}\t" in system.run("cat", f"/proc/{pid}/status").stdout
+        assert "ready" in system.run("distctl", "status").stdout  # by the socket
+
+        system.run("systemctl", "reload", "distd")
+        assert system.show("MainPID") == pid
+
+        system.run("kill", "-STOP", pid)
+        until(lambda: system.show("NRestarts") == "1", "the watchdog", 30)
+        until(lambda: system.show("ActiveState") == "active", "the restart", 30)
+        assert system.show("MainPID") != pid
+        assert "Watchdog timeout" in system.run("journalctl", "-u", "distd", "--no-pager").stdout
+
+        assert (
+            float(system.run("systemd-analyze", "security", "distd", "--no-pager").stdout.split()[-3]) < 2.0
+        )
+        system.run("systemctl", "stop", "distd")
+        assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
+    shutil.rmtree(drop_in)
+
+
+def test_an_upgrade_keeps_the_configuration_and_the_cache(root: FreshRoot, newer: Path) -> None:
+    config = root.path / "etc/distd/config.toml"
+    config.write_text(config.read_text().replace("connections = 8", "connections = 3"))
+    before = sorted(str(path) for path in (root.path / "var/lib/distd/store/blobs").iterdir())
+    assert before
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    shutil.copy(newer, root.path / "tmp/newer.deb")
+    root.run("dpkg", "--force-depends", "--force-confold", "-i", "/tmp/newer.deb")
+    assert "connections = 3" in config.read_text()
+    assert sorted(str(path) for path in (root.path / "var/lib/distd/store/blobs").iterdir()) == before
+    assert "99.0" in root.run("dpkg", "-s", "distd").stdout
+    root.run("distctl", "config", "check")
+
+
+def test_removal_keeps_the_configuration_and_the_cache_and_purge_keeps_the_cache(root: FreshRoot) -> None:
+    blobs = root.path / "var/lib/distd/store/blobs"
+    count = len(list(blobs.iterdir()))
+    root.run("dpkg", "-r", "distd")
+    assert not (root.path / "opt/distd").exists()
+    assert not (root.path / "etc/systemd/system/multi-user.target.wants/distd.service").is_symlink()
+    assert (root.path / "etc/distd/config.toml").exists()
+    told = root.run("dpkg", "-P", "distd")
+    assert "the cache stays in /var/lib/distd" in told.stderr
+    assert not (root.path / "etc/distd/config.toml").exists()
+    assert len(list(blobs.iterdir())) == count > 0
+
+
+def test_make_uninstall_leaves_configuration_and_cache_alone(package: Path, tmp_path: Path) -> None:
+    """On what `make install DESTDIR=` laid out for the package."""
+    root = tmp_path / "root"
+    shutil.copytree(CHECKOUT / "build/deb", root, symlinks=True)
+    shutil.rmtree(root / "DEBIAN")
+    (root / "var/lib/distd/hub").mkdir(parents=True)
+    words = ["make", "uninstall", f"DESTDIR={root}", "BINDIR=/usr/bin"]
+    subprocess.run(words, cwd=CHECKOUT, check=True, timeout=60)
+    left = {path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()}
+    assert left == {"etc/distd/config.toml"}
+    assert (root / "var/lib/distd/hub").is_dir()
