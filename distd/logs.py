@@ -1,6 +1,7 @@
-"""Logging: one line an event on standard error, as text for people or JSON for collectors.
+"""Logging: one line an event, as text for people, JSON for collectors, or fields for systemd's journal.
 
-Messages never hold tokens or URLs with a query; what names a pull carries it as `pull`.
+No message is made of tokens or URLs with a query, and what looks like one is taken out of every line all the same. What
+names a pull carries it as `pull`, so that the lines of one pull are its story.
 """
 
 from __future__ import annotations
@@ -11,25 +12,28 @@ import os
 import sys
 import time
 
-FIELDS = ("pull", "event")
-"""Extra attributes of a record that are shown."""
+from distd.journal import JournalHandler, is_stderr_journal
+from distd.redaction import redacted
+
+FIELDS = ("pull", "event", "repo")
+"""Extra attributes of a record, shown as fields. In the journal they are `DISTD_PULL` and so on."""
+SHOWN_IN_TEXT = ("pull", "event")
+"""The rest is in the message already."""
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO org/name@main: ... [pull=...]`; without the time under journald."""
-
-    def __init__(self, *, with_time: bool) -> None:
-        super().__init__()
-        self._with_time = with_time
+    """`2026-01-31T12:00:00.123Z INFO org/name@main: ... [pull=...]`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {name}={getattr(record, name)}" for name in FIELDS if hasattr(record, name))
+        fields = "".join(
+            f" {name}={getattr(record, name)}" for name in SHOWN_IN_TEXT if hasattr(record, name)
+        )
         # A Hub's words may be part of a message; they must not look like lines of this log.
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
         text = f"{record.levelname} {message}{fields and f' [{fields[1:]}]'}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return f"{_moment(record.created)} {text}" if self._with_time else text
+        return f"{_moment(record.created)} {redacted(text)}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -40,18 +44,34 @@ class JsonFormatter(logging.Formatter):
             "time": _moment(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redacted(record.getMessage()),
         } | {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = redacted(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
 
+class JournalFormatter(logging.Formatter):
+    """The message alone: time, level, pull and event are fields of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return redacted(text)
+
+
 def set_up_logging(level: str, format_: str) -> None:
-    """Replaces the root logger's handlers. `format_`: `auto` is `text`; journald adds its own times."""
-    handler = logging.StreamHandler(sys.stderr)
-    under_journal = format_ == "journal" or (format_ == "auto" and "JOURNAL_STREAM" in os.environ)
-    handler.setFormatter(JsonFormatter() if format_ == "json" else TextFormatter(with_time=not under_journal))
+    """Replaces the root logger's handlers. `auto` is `journal` where stderr is the journal, else `text`."""
+    if format_ == "auto":
+        format_ = "journal" if is_stderr_journal(os.environ) else "text"
+    handler: logging.Handler
+    if format_ == "journal":
+        handler = JournalHandler(FIELDS)
+        handler.setFormatter(JournalFormatter())
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter() if format_ == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx2", "httpcore2", "asyncio", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -24,6 +24,7 @@ from distd.config.sections import LimitsSection
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.rates import Meter
+from distd.diagnosis.examination import Examination
 from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError
 from distd.hub.fetcher import Fetcher
 from distd.hub.resolver import Resolver
@@ -40,9 +41,10 @@ from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
 from distd.service_manager import ServiceManager
 from distd.sharing.bandwidth import Pacers
+from distd.sharing.health import cluster_checks
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.remote_pulls import RemotePulls
-from distd.sharing.start import Membership, is_member, open_sharing
+from distd.sharing.start import Membership, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
 from distd.sharing.whereabouts import LoneWhereabouts, Whereabouts
 from distd.state.database import Database
@@ -163,7 +165,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     peers_meter = Meter()
     member: Membership | None = None
     once: AskedOnce | None = None
-    if is_member(config):
+    if config.is_member:
         member = await open_sharing(
             config,
             stack,
@@ -241,11 +243,13 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     node = NodeService(
         config,
         blobs=blobs,
-        resolver=resolver,
         hub_meter=transfers.hub_meter,
         peers_meter=peers_meter,
         active_pulls=fleet.active_views,
         company=member.company if member else None,
+        examination=Examination(
+            config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
+        ),
     )
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     for background in (node.watch(), limits.watch(), _prepare_quietly(resolver), *watching):

@@ -23,8 +23,6 @@ from distd.api.schema import (
 )
 from distd.config import Config
 from distd.core.rates import Meter
-from distd.errors import DistdError
-from distd.hub.resolver import Resolver
 from distd.pulls.views import RATE_WINDOW_S, rfc3339
 from distd.store.blobs import BlobStore
 from distd.store.disk import hard_link_fault
@@ -34,8 +32,6 @@ log = logging.getLogger(__name__)
 
 USAGE_INTERVAL_S = 10.0
 """How often the store's size is counted; it is a directory walk, so not at every question."""
-CLOCK_PAST_S = 1_700_000_000
-"""A wall clock before late 2023 was never set: TLS certificates would not be valid yet."""
 
 
 class Company(Protocol):
@@ -47,6 +43,13 @@ class Company(Protocol):
         """Every member, this node included, in order of their names."""
 
 
+class Examination(Protocol):
+    """What can be wrong around this node: the way to the Hub, the other members, who may read the cache."""
+
+    async def findings(self) -> list[Finding]:
+        """Bounded to some seconds."""
+
+
 class NodeService:
     """Implements the API's `Node`. Run `watch` as a task beside the API."""
 
@@ -55,18 +58,18 @@ class NodeService:
         config: Config,
         *,
         blobs: BlobStore,
-        resolver: Resolver,
         hub_meter: Meter,
         peers_meter: Meter,
         active_pulls: Callable[[], Sequence[PullView]],
         company: Company | None,
+        examination: Examination,
     ) -> None:
         self._config = config
         self._blobs = blobs
-        self._resolver = resolver
         self._hub_meter = hub_meter
         self._peers_meter = peers_meter
         self._company = company
+        self._examination = examination
         self._active_pulls = active_pulls
         self._started = time.monotonic()
         self._usage_bytes = 0
@@ -145,17 +148,7 @@ class NodeService:
         return [finding.detail for finding in self._disk_findings() if finding.outcome == "fail"]
 
     async def diagnose(self) -> list[Finding]:
-        findings = self._disk_findings()
-        findings.append(await self._hub_finding())
-        if time.time() < CLOCK_PAST_S:
-            findings.append(
-                Finding(
-                    "clock", "fail", "the clock says it is long ago", "set the clock (chronyc, timedatectl)"
-                )
-            )
-        else:
-            findings.append(Finding("clock", "ok", "plausible"))
-        return findings
+        return [*await asyncio.to_thread(self._disk_findings), *await self._examination.findings()]
 
     def _disk_findings(self) -> list[Finding]:
         findings = []
@@ -180,15 +173,3 @@ class NodeService:
         else:
             findings.append(Finding("disk", "ok", text))
         return findings
-
-    async def _hub_finding(self) -> Finding:
-        if not self._config.hub.fetch:
-            return Finding("hub", "ok", "not used by this node (hub.fetch is off)")
-        try:
-            return Finding("hub", "ok", await asyncio.wait_for(self._resolver.check(), timeout=10.0))
-        except TimeoutError:
-            reason = "no answer within 10 s"
-        except DistdError as error:
-            reason = str(error)
-        fix = "check hub.endpoint, DNS, the proxy variables and hub.token_file"
-        return Finding("hub", "fail", f"{self._config.hub.endpoint}: {reason}", fix)

@@ -43,9 +43,11 @@ def diagnose(client: Client) -> list[Finding]:
     if status is not None:
         cache = status["cache"]
         findings.append(_filesystem(cache["hub_dir"], cache["store_dir"], daemon_runs=True))
+        findings += _readable(cache["hub_dir"])
     elif config is not None:
         findings.append(_filesystem(config.hub_dir, config.store_dir, daemon_runs=False))
         findings.append(_disk(config))
+        findings += _ports(config)
     if status is not None:
         findings += _daemon_findings(client)
     return findings
@@ -119,6 +121,27 @@ def _filesystem(hub_dir: str, store_dir: str, *, daemon_runs: bool) -> Finding:
         f"{hub_dir} and {store_dir} are on two filesystems, which share no content",
         "set cache.store_dir to a directory on the filesystem of cache.hub_dir",
     )
+
+
+def _readable(hub_dir: str) -> list[Finding]:
+    """Whether who asks may read the cache: a model server's user, say. Nothing, where it is not on this host."""
+    try:
+        group = os.stat(hub_dir).st_gid
+    except PermissionError:
+        fix = "run it as a user in the group of the cache: usermod -aG models USER, and log in anew"
+        return [Finding("cache.readable", "warn", f"this user may not pass to {hub_dir}", fix)]
+    except OSError:
+        return []
+    if os.access(hub_dir, os.R_OK | os.X_OK):
+        return [Finding("cache.readable", "ok", f"this user can read {hub_dir}")]
+    fix = f"usermod -aG {group} USER, and log in anew"
+    return [Finding("cache.readable", "warn", f"this user cannot read {hub_dir} (group {group})", fix)]
+
+
+def _ports(config: Config) -> list[Finding]:
+    from distd.cli.ports import port_findings
+
+    return port_findings(config)
 
 
 def _disk(config: Config) -> Finding:

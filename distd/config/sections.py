@@ -122,6 +122,11 @@ class Config(Struct, frozen=True, kw_only=True):
         return self.cache.hub_dir or f"{self.node.state_dir.rstrip('/')}/hub"
 
     @property
+    def is_member(self) -> bool:
+        """Whether this daemon takes part in a cluster: it names one, somebody to join, or a secret."""
+        return bool(self.cluster.name or self.cluster.join or self.cluster.secret_file)
+
+    @property
     def store_dir(self) -> str:
         """Verified and incoming content; on the same filesystem as `hub_dir`."""
         return self.cache.store_dir or f"{self.node.state_dir.rstrip('/')}/store"

@@ -11,8 +11,10 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from distd.core.manifest import Manifest, ManifestFile, checked_files
@@ -63,6 +65,8 @@ class Resolver:
         self._lock = threading.Lock()
         self._client: HubClient | None = None
         self._closed = False
+        self.clock_skew_s: float | None = None
+        """The Hub's clock minus this host's at the last `check`, to a second; None when it did not tell."""
 
     async def resolve(self, ref: Ref) -> Manifest:
         """The commit that `ref` names now, and its files. The manifest's repo is the one asked for, also if renamed.
@@ -171,12 +175,14 @@ class Resolver:
         from distd.hub.metadata import BadAnswer, TryAgain
 
         token = self._token()
+        asked_at = time.time()
         try:
             answer = self._open_client().get(f"{self.endpoint}/api/whoami-v2", bearer(token))
         except TryAgain as error:
             raise self._gave_up(error) from error
         except BadAnswer as error:
             raise HubUnreachable(self.endpoint, str(error)) from error
+        self.clock_skew_s = _skew_s(answer.headers.get("date"), (asked_at + time.time()) / 2)
         if not token:
             return f"{self.endpoint} answers; without a token it shows only what is public"
         if answer.status_code == 401:
@@ -219,6 +225,14 @@ def _files(api: HfApi, ref: Ref, commit: str, asked: Asked) -> Iterator[Manifest
             raise TypeError(f"the size of {entry.path!r} is {size_bytes!r}")
         xet_hash = entry.xet_hash if _XET_HASH.fullmatch(entry.xet_hash or "") else None
         yield ManifestFile(entry.path, size_bytes, etag, entry.blob_id, xet_hash)
+
+
+def _skew_s(date: str | None, now: float) -> float | None:
+    """`date` is an HTTP date, which has whole seconds: half of one is what it was late on average."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp() + 0.5 - now
+    except ValueError:
+        return None
 
 
 def _owner(body: bytes) -> str:

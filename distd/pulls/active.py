@@ -64,6 +64,11 @@ class ActivePull:
     def record(self) -> core.PullRecord:
         return self.machine.record
 
+    @property
+    def _fields(self) -> dict[str, str]:
+        """What names this pull in a log line."""
+        return {"pull": self.record.id, "repo": self.ref.repo.id}
+
     def start(self) -> None:
         """Begins, or goes on after a restart."""
         self._worker = asyncio.create_task(self._do_in_order())
@@ -100,7 +105,6 @@ class ActivePull:
         self.post(core.Failed(error.problem()))
 
     def tell(self, event: str, text: str) -> None:
-        log.info("%s: %s", self.ref, text, extra={"pull": self.record.id, "event": event})
         self._actions.put_nowait(core.Tell(event, text))
 
     def stalled_reason(self) -> str | None:
@@ -122,10 +126,10 @@ class ActivePull:
             try:
                 await self._do(action)
             except DistdError as error:
-                log.error("%s: %s", self.ref, error, extra={"pull": self.record.id})
+                log.error("%s: %s", self.ref, error, extra=self._fields)
                 self.post(core.Failed(error.problem()))
             except Exception as error:  # a pull that nobody works on any more would wait for ever
-                log.exception("pull %s failed", self.record.id)
+                log.exception("pull %s failed", self.record.id, extra=self._fields)
                 detail = f"{type(error).__name__}: {error}; the daemon's log has more"
                 self.post(core.Failed(Problem("internal", "Internal error", detail, True)))
             if self.record.state in core.FINISHED and self._actions.empty():
@@ -137,6 +141,8 @@ class ActivePull:
             case core.Save():
                 await self._table.save(self.request, self.record)
             case core.Tell(event, text):
+                level = logging.ERROR if event == "failed" else logging.INFO
+                log.log(level, "%s: %s", self.ref, text, extra=self._fields | {"event": event})
                 await self._table.tell(self.record.id, event, text)
             case core.WaitUntil(at):
                 self._work = asyncio.create_task(self._wait_until(at))

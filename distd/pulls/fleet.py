@@ -284,7 +284,12 @@ class FleetPulls:
             fleet.unsaved = False
         for action in actions:
             if isinstance(action, Tell):
-                log.info("fleet pull %s: %s", fleet.record.id, action.text, extra={"event": action.event})
+                fields = {
+                    "pull": fleet.record.id,
+                    "repo": fleet.request.repo,
+                    "event": action.event,
+                }
+                log.info("%s on several nodes: %s", fleet.request.repo, action.text, extra=fields)
                 await self._table.tell(fleet.record.id, action.event, action.text)
 
     def _view(self, fleet: _Fleet, *, with_files: bool) -> PullView:

@@ -46,11 +46,6 @@ class Membership:
     bandwidth: MemberBandwidth
 
 
-def is_member(config: Config) -> bool:
-    """Whether this daemon takes part in a cluster: it names one, somebody to join, or a secret."""
-    return bool(config.cluster.name or config.cluster.join or config.cluster.secret_file)
-
-
 async def open_sharing(
     config: Config,
     stack: AsyncExitStack,

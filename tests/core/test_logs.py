@@ -6,7 +6,9 @@ import json
 import logging
 import sys
 
-from distd.logs import JsonFormatter, TextFormatter
+import pytest
+
+from distd.logs import JournalFormatter, JsonFormatter, TextFormatter
 
 
 def record(message: str, *args: object, **extra: str) -> logging.LogRecord:
@@ -18,17 +20,29 @@ def record(message: str, *args: object, **extra: str) -> logging.LogRecord:
 
 
 def test_a_text_line_has_time_level_message_and_the_pull() -> None:
-    line = TextFormatter(with_time=True).format(record("%s begins", "org/name", pull="1", event="planned"))
+    line = TextFormatter().format(record("%s begins", "org/name", pull="1", event="planned"))
     assert line == "2026-01-31T12:00:00.123Z INFO org/name begins [pull=1 event=planned]"
 
 
-def test_journald_adds_the_time_itself() -> None:
-    assert TextFormatter(with_time=False).format(record("stopping")) == "INFO stopping"
+def test_the_journal_has_time_and_level_as_fields() -> None:
+    assert JournalFormatter().format(record("stopping", pull="1")) == "stopping"
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter(), JournalFormatter()])
+def test_a_secret_in_a_message_or_a_trace_is_hidden(formatter: logging.Formatter) -> None:
+    failed = record("GET %s failed", "https://cdn.example/x?Signature=0123abcd")
+    try:
+        raise ValueError("the token hf_AbCdEfGhIjKlMnOp")
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+    line = formatter.format(failed)
+    assert "0123abcd" not in line
+    assert "AbCdEf" not in line
 
 
 def test_a_message_with_line_breaks_stays_one_line() -> None:
-    line = TextFormatter(with_time=False).format(record("the Hub says: %s", "no\r\nCRITICAL all is lost"))
-    assert line == "INFO the Hub says: no\\r\\nCRITICAL all is lost"
+    line = TextFormatter().format(record("the Hub says: %s", "no\r\nCRITICAL all is lost"))
+    assert line.endswith("Z INFO the Hub says: no\\r\\nCRITICAL all is lost")
 
 
 def test_a_json_line_is_one_object_with_the_same_facts() -> None:
@@ -49,5 +63,5 @@ def test_a_failure_is_shown_with_its_trace() -> None:
         raise ValueError("seven")
     except ValueError:
         failed.exc_info = sys.exc_info()
-    assert "ValueError: seven" in TextFormatter(with_time=False).format(failed)
+    assert "ValueError: seven" in TextFormatter().format(failed)
     assert "ValueError: seven" in json.loads(JsonFormatter().format(failed))["exception"]

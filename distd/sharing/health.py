@@ -1,0 +1,118 @@
+"""The usual mistakes of a cluster, in what is known of its members: secrets, clocks, firewalls, versions, packets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from distd.api.schema import Finding
+from distd.sharing.packets import packet_findings
+from peers.auth import WINDOW_S
+from peers.cluster import Cluster, Member
+from peers.gossiping import SKEW_TOLD_S
+from peers.membership import MemberState
+
+NAMED_MAX = 5
+"""Of the members or addresses with the same trouble: the rest are counted."""
+LIVE = (MemberState.ALIVE, MemberState.SUSPECT)
+
+
+def cluster_checks(cluster: Cluster, join: Sequence[str]) -> list[Callable[[], Awaitable[list[Finding]]]]:
+    """What `distctl doctor` has a member look at."""
+
+    async def members() -> list[Finding]:
+        return cluster_findings(cluster.me, cluster.members(), cluster.troubles(), join)
+
+    return [members, lambda: packet_findings(cluster)]
+
+
+def cluster_findings(
+    me: str, members: Sequence[Member], troubles: Mapping[str, str], join: Sequence[str]
+) -> list[Finding]:
+    """`troubles`: by address why it could not be reached last. One finding a kind of trouble. Pure."""
+    others = [member for member in members if member.name != me]
+    live = [member for member in others if member.state in LIVE]
+    return [
+        *_secrets(troubles),
+        *_clocks(live, troubles),
+        *_silent(others, troubles),
+        *_versions(me, members, live),
+        *_company(others, live, join),
+    ]
+
+
+def _secrets(troubles: Mapping[str, str]) -> list[Finding]:
+    refused = [address for address, text in troubles.items() if "not_authenticated" in text]
+    if not refused:
+        return []
+    detail = f"{_some(refused)} did not accept this daemon's cluster secret, or the other way round"
+    return [
+        Finding(
+            "cluster.secret",
+            "fail",
+            detail,
+            "put the same secret file on every member (cluster.secret_file, or the credential cluster-secret; compare"
+            " sha256sum) and restart the daemon",
+        )
+    ]
+
+
+def _clocks(live: Sequence[Member], troubles: Mapping[str, str]) -> list[Finding]:
+    fix = "synchronise the clocks of both (chronyc tracking, timedatectl)"
+    found = [address for address, text in troubles.items() if "clock_skew" in text]
+    if found:
+        detail = f"the clock differs from that of {_some(found)} by more than {WINDOW_S:.0f} s: they refuse requests"
+        return [Finding("cluster.clock", "fail", detail, fix)]
+    off = {member.name: member.skew_s for member in live if abs(member.skew_s or 0.0) >= SKEW_TOLD_S}
+    if off:
+        told = _some([f"{name} ({skew:+.0f} s)" for name, skew in off.items()])
+        detail = (
+            f"the clock of {told} differs from this host's; from {WINDOW_S:.0f} s on requests are refused"
+        )
+        return [Finding("cluster.clock", "warn", detail, fix)]
+    return [Finding("cluster.clock", "ok", f"within {SKEW_TOLD_S:.0f} s of every member's")] if live else []
+
+
+def _silent(others: Sequence[Member], troubles: Mapping[str, str]) -> list[Finding]:
+    """Addresses that do not answer, but for those of members that said goodbye."""
+    left = {member.facts.address for member in others if member.state is MemberState.LEFT}
+    names = {member.facts.address: member.name for member in others}
+    kinds = ("not_authenticated", "clock_skew")
+    silent = {
+        address: text
+        for address, text in troubles.items()
+        if address not in left and not any(kind in text for kind in kinds)
+    }
+    if not silent:
+        return []
+    told = _some([f"{names.get(address, address)}: {text}" for address, text in silent.items()])
+    fix = "is distd running there, and do the firewalls let TCP 7071 to 7073 through in both directions?"
+    return [Finding("cluster.reach", "warn", told, fix)]
+
+
+def _versions(me: str, members: Sequence[Member], live: Sequence[Member]) -> list[Finding]:
+    (own,) = (member.facts.wire_version for member in members if member.name == me)
+    other = [member.name for member in live if member.facts.wire_version != own]
+    if not other:
+        return []
+    detail = f"{_some(other)} speak another version between members; this works for one release"
+    return [Finding("cluster.version", "warn", detail, "bring all members to one version of distd")]
+
+
+def _company(others: Sequence[Member], live: Sequence[Member], join: Sequence[str]) -> list[Finding]:
+    if live:
+        return [Finding("cluster", "ok", f"{len(live)} of {len(others)} other members can be reached")]
+    if not join and not others:
+        return [Finding("cluster", "ok", "no other member, and nobody to join")]
+    return [
+        Finding(
+            "cluster",
+            "fail",
+            "no other member can be reached: pulls fetch everything from the Hub",
+            "check cluster.join, the secret, and that the members listen beyond loopback (cluster.listen)",
+        )
+    ]
+
+
+def _some(words: Sequence[str]) -> str:
+    shown = ", ".join(words[:NAMED_MAX])
+    return f"{shown} and {len(words) - NAMED_MAX} more" if len(words) > NAMED_MAX else shown

@@ -1,0 +1,61 @@
+"""What a daemon finds wrong with its cluster, from members and troubles as they are told of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distd.sharing.health import cluster_findings
+from peers.cluster import Member
+from peers.membership import MemberFacts, MemberState
+
+SECRET = "10.0.0.2:7071: it does not accept this daemon's cluster secret (not_authenticated)"
+CLOCK = "the clock of 10.0.0.2:7071 is 90 s behind this host's (clock_skew): synchronise both by NTP"
+
+
+def member(name: str, state: MemberState = MemberState.ALIVE, version: int = 1, **more: Any) -> Member:
+    facts = MemberFacts(f"{name}:7071", wire_version=version)
+    return Member(name, state, facts, 1, **more)
+
+
+def outcomes(
+    *members: Member, troubles: dict[str, str] | None = None, join: tuple[str, ...] = ("10.0.0.2:7071",)
+) -> dict[str, str]:
+    findings = cluster_findings("me", [member("me"), *members], troubles or {}, join)
+    assert all(bool(found.fix) == (found.outcome != "ok") for found in findings)
+    return {found.name: found.outcome for found in findings}
+
+
+def test_a_cluster_that_is_well() -> None:
+    assert outcomes(member("b", skew_s=0.2)) == {"cluster.clock": "ok", "cluster": "ok"}
+
+
+def test_another_secret_is_named_as_such_and_not_as_silence() -> None:
+    found = outcomes(troubles={"10.0.0.2:7071": SECRET})
+    assert found == {"cluster.secret": "fail", "cluster": "fail"}
+
+
+def test_clocks_that_differ_are_a_warning_and_from_a_minute_on_a_failure() -> None:
+    assert outcomes(member("b", skew_s=-20.0))["cluster.clock"] == "warn"
+    assert outcomes(member("b"), troubles={"10.0.0.2:7071": CLOCK})["cluster.clock"] == "fail"
+
+
+def test_silence_is_told_but_not_of_who_said_goodbye() -> None:
+    silent = {"b:7071": "b:7071 cannot be reached: refused", "c:7071": "c:7071 cannot be reached: refused"}
+    (found,) = (
+        each
+        for each in cluster_findings(
+            "me", [member("me"), member("b", MemberState.DEAD), member("c", MemberState.LEFT)], silent, ()
+        )
+        if each.name == "cluster.reach"
+    )
+    assert found.detail == "b: b:7071 cannot be reached: refused"
+    assert "7071 to 7073" in found.fix
+
+
+def test_another_version_is_a_warning() -> None:
+    assert outcomes(member("b", version=2))["cluster.version"] == "warn"
+
+
+def test_alone_without_anybody_to_join_is_well() -> None:
+    assert outcomes(join=()) == {"cluster": "ok"}
+    assert outcomes() == {"cluster": "fail"}
