@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from distd.api.access import ACCESS
 from distd.api.server import build_app, serve
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
-from distd.config.sections import LimitsSection
+from distd.config.sections import LimitsSection, PrefetchEntry
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.rates import Meter
@@ -32,6 +32,7 @@ from distd.limits import LimitService, LoneBandwidth
 from distd.logs import set_up_logging
 from distd.models import ModelService
 from distd.node import NodeService
+from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
 from distd.pulls.fleet import FleetPulls, Nodes
 from distd.pulls.own_part import LoneNode, OwnPart
@@ -43,12 +44,14 @@ from distd.service_manager import ServiceManager
 from distd.sharing.bandwidth import Pacers
 from distd.sharing.health import cluster_checks
 from distd.sharing.once import AskedOnce, open_asked_once
+from distd.sharing.prefetch_calls import MemberColleagues
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
 from distd.sharing.whereabouts import LoneWhereabouts, Whereabouts
 from distd.state.database import Database
 from distd.state.limits import LimitTable
+from distd.state.prefetch import PrefetchTable
 from distd.state.pulls import PullTable
 from distd.state.snapshots import SnapshotTable
 from distd.store.blobs import BlobStore
@@ -240,6 +243,12 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     stack.push_async_callback(fleet.close)
     await fleet.open()
 
+    zone = config.node.zone
+    colleagues = MemberColleagues(member.cluster, zone) if member else Nobody(config.node.name, zone)
+    prefetch = PrefetchService(config.prefetch, PrefetchTable(database), fleet, models, colleagues)
+    stack.push_async_callback(prefetch.close)
+    await prefetch.open()
+
     node = NodeService(
         config,
         blobs=blobs,
@@ -252,7 +261,9 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         ),
     )
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
-    for background in (node.watch(), limits.watch(), _prepare_quietly(resolver), *watching):
+    # A member that starts knows nobody yet, and would run for itself what another runs for all.
+    looking = prefetch.watch(begin_after_s=MEETING_S if member else 0.0)
+    for background in (node.watch(), limits.watch(), looking, _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
@@ -260,10 +271,12 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         models,
         node,
         limits,
+        prefetch,
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )
     reload.set_limits = limits.reload
+    reload.set_prefetch = prefetch.reload
     reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)
     bound = await stack.enter_async_context(serve(app, config.api.listen, config.api.socket))
     where = ", ".join([*(f"http://{address}" for address in bound.tcp), *filter(None, [bound.socket])])
@@ -286,7 +299,7 @@ def _stop(stop: asyncio.Event) -> None:
 
 
 class Reload:
-    """What SIGHUP changes while serving: limits, the log level and the API's token. A bad configuration changes nothing.
+    """What SIGHUP changes while serving: limits, prefetch, the log level and the API's token. A bad configuration changes nothing.
 
     The Hub's token is read anew at each use; other keys take effect at the next start.
     """
@@ -295,6 +308,7 @@ class Reload:
         self._read = read
         self.set_api_token: Callable[[str], None] = lambda _: None
         self.set_limits: Callable[[LimitsSection], None] = lambda _: None
+        self.set_prefetch: Callable[[Sequence[PrefetchEntry]], None] = lambda _: None
         self.manager = ServiceManager({})
 
     def __call__(self) -> None:
@@ -314,7 +328,8 @@ class Reload:
         logging.getLogger().setLevel(config.node.log_level.upper())
         self.set_api_token(token or "")
         self.set_limits(config.limits)
-        log.info("reloaded: limits, log level and tokens; other keys take effect at the next start")
+        self.set_prefetch(config.prefetch)
+        log.info("reloaded: limits, prefetch, log level and tokens; other keys take effect at the next start")
 
 
 if __name__ == "__main__":

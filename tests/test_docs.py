@@ -51,6 +51,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/peers": schema.PeerView,
     "GET /v1/doctor": schema.Finding,
     "GET /v1/limits": schema.LimitsView,
+    "GET /v1/prefetch": schema.PrefetchView,
     "GET /v1/pulls/{id}": schema.PullView,
     "GET /v1/pulls/{id}/story": schema.StoryEntry,
     "GET /v1/plan": schema.PlanView,
@@ -280,7 +281,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
-    app = build_app(nobody, nobody, nobody, nobody, writable=True, token="")
+    app = build_app(nobody, nobody, nobody, nobody, nobody, writable=True, token="")
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

@@ -5,6 +5,7 @@ Every method may raise a `DistdError`; the API turns it into problem+json by its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from distd.api.schema import (
@@ -15,6 +16,7 @@ from distd.api.schema import (
     NodeHoldingView,
     PeerView,
     PlanView,
+    PrefetchView,
     PullRequest,
     PullView,
     RemovedView,
@@ -22,6 +24,7 @@ from distd.api.schema import (
     StoryEntry,
     VerifyView,
 )
+from distd.config.sections import PrefetchEntry
 from distd.core.pull import PullState
 from distd.core.refs import Repo
 
@@ -89,6 +92,22 @@ class LimitPort(Protocol):
 
     async def change(self, change: LimitsChange) -> LimitsView:
         """Sets limits or takes settings back; in effect at once and kept over restarts. Raises InvalidRequest."""
+
+
+class PrefetchPort(Protocol):
+    """Repos that are kept present."""
+
+    def list(self) -> Sequence[PrefetchView]:
+        """All entries, in order of their ids."""
+
+    async def add(self, entry: PrefetchEntry) -> PrefetchView:
+        """Idempotent. Raises InvalidRequest, or Conflict when there are too many."""
+
+    async def remove(self, id_: str) -> PrefetchView:
+        """Raises NotFound, or Conflict for one that the configuration declares."""
+
+    async def run(self, id_: str) -> PrefetchView:
+        """Begins now, and answers at once. Raises NotFound."""
 
 
 class Node(Protocol):

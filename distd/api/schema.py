@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
+from distd.config.sections import PrefetchEntry
 from distd.core.limits import LimitKey
 from distd.core.pull import PullState
 from distd.core.refs import RepoType
@@ -345,6 +346,50 @@ class LimitsView(Struct, frozen=True, kw_only=True):
     next_change_at: str | None
     hub_down_cluster_lowest: int
     hub_down_now: int
+
+
+class PrefetchRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/prefetch`. `schedule` as in cron, in UTC; empty: keep present, following a branch."""
+
+    repo: Annotated[str, Meta(min_length=1, max_length=200)]
+    type: RepoType = "model"
+    revision: Annotated[str, Meta(min_length=1, max_length=250)] = "main"
+    include: Globs = ()
+    exclude: Globs = ()
+    weights: Weights = "auto"
+    schedule: Annotated[str, Meta(max_length=200)] = ""
+    pin: bool = False
+    zone: Annotated[str, Meta(max_length=255)] = ""
+
+    def entry(self) -> PrefetchEntry:
+        return PrefetchEntry(**structs.asdict(self))
+
+
+class PrefetchView(Struct, frozen=True, kw_only=True):
+    """An entry: what is kept, what came of the last run, when and why the next one comes.
+
+    `declared`: by the configuration, else added at run time. `next_run_at` null: never again.
+    """
+
+    id: str
+    repo: str
+    type: RepoType
+    revision: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    weights: Weights
+    schedule: str
+    pin: bool
+    zone: str
+    declared: bool
+    running: bool
+    last_run_at: str | None
+    last_outcome: Literal["complete", "failed", "cancelled"] | None
+    last_detail: str
+    last_commit: str | None
+    last_pull_id: str | None
+    next_run_at: str | None
+    why: str
 
 
 class Page(Struct, frozen=True):

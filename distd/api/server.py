@@ -18,7 +18,8 @@ from distd.api.index import Index
 from distd.api.limit_routes import LimitRoutes
 from distd.api.model_routes import ModelRoutes
 from distd.api.node_routes import NodeRoutes
-from distd.api.ports import LimitPort, Models, Node, Pulls
+from distd.api.ports import LimitPort, Models, Node, PrefetchPort, Pulls
+from distd.api.prefetch_routes import PrefetchRoutes
 from distd.api.problems import problems
 from distd.api.pull_routes import PullRoutes
 from distd.api.unixsocket import unix_listener
@@ -54,7 +55,14 @@ class Bound:
 
 
 def build_app(
-    pulls: Pulls, models: Models, node: Node, limits: LimitPort, *, writable: bool, token: str
+    pulls: Pulls,
+    models: Models,
+    node: Node,
+    limits: LimitPort,
+    prefetch: PrefetchPort,
+    *,
+    writable: bool,
+    token: str,
 ) -> web.Application:
     """The routes over the ports. Serve it with `serve`.
 
@@ -71,6 +79,7 @@ def build_app(
         + PullRoutes(pulls).routes()
         + ModelRoutes(models).routes()
         + LimitRoutes(limits).routes()
+        + PrefetchRoutes(prefetch).routes()
     )
     for route in index.routes():
         app.router.add_route(route.method, route.path, route.handler)

@@ -35,6 +35,7 @@ COMMANDS = {
     "unpin": "Take a pin away.",
     "peers": "List the members of the cluster.",
     "limits": "Show or set the node's bandwidth limits.",
+    "prefetch": "List, add or remove what is kept present.",
     "cluster": "Set up a cluster.",
     "config": "Check or show the daemon's configuration.",
     "doctor": "Look for what is wrong and how to fix it.",

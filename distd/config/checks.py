@@ -16,6 +16,9 @@ from distd.config.faults import Fault
 from distd.config.kinds import split_listen
 from distd.config.sections import Config
 from distd.core.limits import LIMIT_KEYS, RATE_MIN_BYTES_PER_S
+from distd.core.refs import parse_ref
+from distd.errors import DistdError
+from distd.schedule import cron_fires
 
 NOT_IN_THIS_VERSION: tuple[str, ...] = (
     "cache.scrub_interval",
@@ -23,7 +26,6 @@ NOT_IN_THIS_VERSION: tuple[str, ...] = (
     "cluster.tls_cert_file",
     "cluster.tls_key_file",
     "cluster.tls_ca_file",
-    "prefetch",
 )
 """Known to the contract, without effect yet."""
 
@@ -63,6 +65,7 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
         )
     _check_cluster(config, fault)
     _check_limits(config, fault)
+    _check_prefetch(config, fault)
     if config.hub.source == "xet":
         fault("hub.source", "xet", "is not in this version: use auto or bridge")
     return faults
@@ -94,6 +97,28 @@ def _check_limits(config: Config, fault: Callable[[str, object, str], None]) -> 
                     rate,
                     f"is too little to work with: at least {RATE_MIN_BYTES_PER_S} (64 KiB/s), or 0 for no limit",
                 )
+
+
+def _check_prefetch(config: Config, fault: Callable[[str, object, str], None]) -> None:
+    seen: list[object] = []
+    for position, entry in enumerate(config.prefetch):
+        key = f"prefetch[{position}]"
+        same = msgspec.structs.replace(entry, pin=False)
+        if same in seen:
+            fault(key, entry.repo, "is declared twice")
+        seen.append(same)
+        try:
+            parse_ref(entry.repo, entry.type, entry.revision)
+        except DistdError as error:
+            fault(f"{key}.repo", entry.repo, str(error))
+        if entry.schedule:
+            try:
+                never = cron_fires(entry.schedule)(0.0) is None
+            except ValueError as error:
+                fault(f"{key}.schedule", entry.schedule, str(error))
+            else:
+                if never:
+                    fault(f"{key}.schedule", entry.schedule, "names a day that never comes")
 
 
 def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) -> None:

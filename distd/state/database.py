@@ -46,6 +46,13 @@ CREATE TABLE settings (
     value BLOB NOT NULL
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE prefetch (
+    id TEXT PRIMARY KEY,
+    entry BLOB,
+    record BLOB NOT NULL
+) WITHOUT ROWID;
+""",
 )
 """Step by step, what each version of the schema adds to the one before; a step that was released stays as it is."""
 SCHEMA_VERSION = len(_STEPS)

@@ -19,6 +19,8 @@ def daemon() -> MemoryDaemon:
 @pytest.fixture
 async def client(daemon: MemoryDaemon) -> AsyncIterator[aiohttp.ClientSession]:
     """Speaks to a writable server on loopback without a token."""
-    app = build_app(daemon.pulls, daemon.models, daemon.node, daemon.limits, writable=True, token="")
+    app = build_app(
+        daemon.pulls, daemon.models, daemon.node, daemon.limits, daemon.prefetch, writable=True, token=""
+    )
     async with serve(app, "127.0.0.1:0") as bound, aiohttp.ClientSession(bound.url) as session:
         yield session

@@ -36,12 +36,14 @@ from distd.api.schema import (
     StoryEntry,
     VerifyView,
 )
-from distd.config.sections import LimitsSection, LimitWindow
+from distd.config.sections import LimitsSection, LimitWindow, PrefetchEntry
 from distd.core.limits import LimitKey, Override
+from distd.core.prefetch import Record
 from distd.core.refs import Repo, parse_ref
 from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
 from distd.limits import LimitService, LoneBandwidth
 from distd.pacing import Pacer
+from distd.prefetch import Nobody, PrefetchService
 
 COMMIT = "c0ffee" + "0" * 34
 MOMENT = "2026-01-02T03:04:05Z"
@@ -286,6 +288,22 @@ class MemoryNode:
         return self.findings
 
 
+class MemoryPrefetchTable:
+    """Prefetch entries without a database."""
+
+    def __init__(self) -> None:
+        self.saved: dict[str, tuple[PrefetchEntry | None, Record]] = {}
+
+    async def load(self) -> dict[str, tuple[PrefetchEntry | None, Record]]:
+        return dict(self.saved)
+
+    async def save(self, id_: str, entry: PrefetchEntry | None, record: Record) -> None:
+        self.saved[id_] = entry, record
+
+    async def delete(self, id_: str) -> None:
+        self.saved.pop(id_, None)
+
+
 MONDAY = 1_772_442_000.0
 """2 March 2026, 09:00 UTC."""
 
@@ -314,6 +332,15 @@ class MemoryDaemon:
         self.node = MemoryNode(self.pulls)
         window = LimitWindow(days=("sat", "sun"), peer_up=0)
         section = LimitsSection(hub_down=50_000_000, peer_up=10_000_000, window=(window,))
+        self.prefetch = PrefetchService(
+            (),
+            MemoryPrefetchTable(),
+            self.pulls,
+            self.models,
+            Nobody("gpu-01", ""),
+            wall=lambda: MONDAY,
+        )
+        self.prefetch.reload((PrefetchEntry(repo="acme/declared", schedule="0 3 * * *"),))
         self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
 
 

@@ -20,7 +20,13 @@ class Listening:
 
     def __init__(self, daemon: MemoryDaemon, tmp_path: Path, *, writable: bool, token: str) -> None:
         self.app = build_app(
-            daemon.pulls, daemon.models, daemon.node, daemon.limits, writable=writable, token=token
+            daemon.pulls,
+            daemon.models,
+            daemon.node,
+            daemon.limits,
+            daemon.prefetch,
+            writable=writable,
+            token=token,
         )
         self._socket = str(tmp_path / "d.sock")
         self._stack = AsyncExitStack()

@@ -46,7 +46,15 @@ class ServedDaemon:
 
     async def _start(self) -> None:
         ports = self.memory
-        app = build_app(ports.pulls, ports.models, ports.node, ports.limits, writable=True, token=self._token)
+        app = build_app(
+            ports.pulls,
+            ports.models,
+            ports.node,
+            ports.limits,
+            ports.prefetch,
+            writable=True,
+            token=self._token,
+        )
         self._stack = AsyncExitStack()
         listen = self.url.removeprefix("http://") or "127.0.0.1:0"
         bound = await self._stack.enter_async_context(serve(app, listen, self.socket))

@@ -283,3 +283,19 @@ def test_a_limit_that_cannot_be_read_is_a_usage_error(
     done = distctl(daemon, "limits", "set", *words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_prefetch_entries_are_added_listed_run_and_removed(daemon: ServedDaemon) -> None:
+    assert "0 3 * * *  never  2026-03-03T03:0" in distctl(daemon, "prefetch", "ls").stdout
+    added = distctl(daemon, "prefetch", "add", "acme/tiny@v1", "--include", "*.json", "--pin")
+    assert added.stderr.endswith("acme/tiny@v1 is kept present\n")
+    entry_id = added.stderr.partition(":")[0]
+    listed = json.loads(distctl(daemon, "prefetch", "ls", "--json").stdout)["items"]
+    (entry,) = [each for each in listed if each["id"] == entry_id]
+    assert (entry["revision"], entry["include"], entry["pin"]) == ("v1", ["*.json"], True)
+    assert distctl(daemon, "prefetch", "run", entry_id, "-q").stdout == f"{entry_id}\n"
+    assert distctl(daemon, "prefetch", "rm", entry_id).returncode == 0
+    assert distctl(daemon, "prefetch", "rm", entry_id).returncode == 4
+    bad = distctl(daemon, "prefetch", "add", "acme/tiny", "--schedule", "nightly")
+    assert bad.returncode == 2
+    assert "write five fields as in cron" in bad.stderr

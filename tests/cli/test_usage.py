@@ -194,3 +194,13 @@ def test_a_commands_own_help_begins_as_in_the_list_and_ends_with_examples(name: 
 def test_choices_are_those_of_the_api() -> None:
     assert get_args(Weights) == WEIGHTS
     assert get_args(PullState) == STATES
+
+
+def test_the_scheduler_is_loaded_by_the_first_schedule_and_not_before() -> None:
+    script = (
+        "import sys, distd.main, distd.cli.commands.prefetch; loaded = 'apscheduler' in sys.modules;"
+        "from distd.schedule import cron_fires; cron_fires('0 3 * * *');"
+        "print(loaded, 'apscheduler' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False True\n"
