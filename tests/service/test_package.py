@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -137,7 +138,13 @@ def test_the_unit_runs_under_systemd(root: FreshRoot) -> None:
         until(lambda: system.show("NRestarts") == "1", "the watchdog", 30)
         until(lambda: system.show("ActiveState") == "active", "the restart", 30)
         assert system.show("MainPID") != pid
-        assert "Watchdog timeout" in system.run("journalctl", "-u", "distd", "--no-pager").stdout
+        log = system.run("journalctl", "-u", "distd", "--no-pager").stdout
+        assert "Watchdog timeout" in log
+        assert "Fatal Python error: Aborted" in log  # where each thread was
+        fields = system.run(
+            "journalctl", "--output=json", "--lines=1", "LOGGER=distd", "SYSLOG_IDENTIFIER=distd"
+        )
+        assert "serves http://127.0.0.1:7070" in json.loads(fields.stdout)["MESSAGE"]
 
         assert (
             float(system.run("systemd-analyze", "security", "distd", "--no-pager").stdout.split()[-3]) < 2.0
