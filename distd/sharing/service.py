@@ -23,6 +23,7 @@ from distd.sharing.driver import BlobDriver
 from distd.sharing.lead_host import LeadHost, NotAnswered
 from distd.sharing.ledgers import LedgerStore
 from distd.sharing.means import Means
+from distd.sharing.places import Places
 from distd.store.blobs import BlobStore
 from peers import lead_events as led
 from peers import lead_wire, wire
@@ -41,11 +42,6 @@ from peers.swarm_choice import Stage
 
 log = logging.getLogger(__name__)
 
-FILLING_BLOBS_MAX = 3
-"""Blobs filled at once: one arriving, one being sealed, one beginning. All members go in the same order,
-so more would only spread the same bytes thinner and leave SHA-256 behind."""
-WORKED_BLOBS_MAX = 6
-"""With those that have arrived here: they are being sealed, or stay in the hot swarm for others that still fill."""
 IDLE_S = 30.0
 """A published blob's swarm without a peer for so long is closed."""
 WATCH_EVERY_S = 5.0
@@ -303,20 +299,25 @@ class Sharing:
 
     def _fill(self) -> None:
         """Opens drivers for the first of what is wanted."""
-        worked = [each for each in self._drivers.values() if each.stage in (Stage.STARTING, Stage.FILLING)]
-        filling = sum(not driver.arrived for driver in worked)
+        places = Places(self._place(name) for name in self.filling() | self._opening.keys())
         waiting = sorted(
             (wanted.order, etag)
             for etag, wanted in self._wanted.items()
             if etag not in self._drivers and etag not in self._opening
         )
-        room = min(FILLING_BLOBS_MAX - filling, WORKED_BLOBS_MAX - len(worked)) - len(self._opening)
-        for _, etag in waiting[: max(0, room)]:
+        for order, etag in waiting:
+            if not places.take(order[0]):
+                return
             remote = self._wanted[etag].remote
             blob = Blob.of(etag, remote.file.size_bytes)
             task = asyncio.create_task(self._open_driver(blob, remote))
             self._opening[etag] = task
             task.add_done_callback(partial(self._opened, etag))
+
+    def _place(self, name: str) -> tuple[int, bool]:
+        wanted = self._wanted.get(name)
+        fills = name in self._opening or not self._drivers[name].arrived
+        return wanted.order[0] if wanted else 0, fills
 
     def _opened(self, etag: str, task: asyncio.Task[None]) -> None:
         self._opening.pop(etag, None)

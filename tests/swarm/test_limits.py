@@ -15,18 +15,18 @@ from tests.swarm.fleet import Fleet
 MIB = 2**20
 
 
-def test_one_members_limit_binds_all_and_a_change_is_felt_by_all(
+def test_one_members_limit_binds_all_what_is_urgent_goes_first_and_a_change_is_felt_by_all(
     hub: HubProcess, repos: Repos, tmp_path: Path
 ) -> None:
-    rate = 8_000_000
-    repo = repos.make(weight_mib=40)
+    rate = 9_000_000
+    bulk, urgent = repos.make(weight_mib=100, shards=3), repos.make(weight_mib=17)
     with Fleet(tmp_path, hub, 3, each={1: {"limits.hub_down_cluster": rate}}) as fleet:
         for node in fleet.nodes:
             assert node.get("/v1/limits")["hub_down_cluster_lowest"] == rate
         began = time.monotonic()
-        pulls = {node: node.submit(repo.id)["id"] for node in fleet.nodes}
+        pulls = {node: node.submit(bulk.id)["id"] for node in fleet.nodes}
         first = fleet.nodes[0]
-        first.wait(pulls[first], lambda view: view["bytes_done"] >= 20 * MIB)
+        first.wait(pulls[first], lambda view: view["bytes_done"] >= 6 * MIB)
         took_s = time.monotonic() - began
         held = sum(node.view(pull)["bytes_from_hub"] for node, pull in pulls.items())
         assert held <= rate * took_s * 1.05 + MIB
@@ -34,20 +34,26 @@ def test_one_members_limit_binds_all_and_a_change_is_felt_by_all(
         assert sum(parts) <= rate
         assert min(parts) >= rate / 4
 
+        hurried = {node: node.submit(urgent.id, priority=10)["id"] for node in fleet.nodes}
+        assert all(node.wait(pull)["state"] == "complete" for node, pull in hurried.items())
+        # Three blobs are filled at once: it did not wait for one of them to be whole.
+        assert first.view(pulls[first])["bytes_done"] < 31 * MIB
+
         fleet.nodes[1].ask("PUT", "/v1/limits", {"hub_down_cluster": 0})
         lifted = time.monotonic()
         for node, pull in pulls.items():
-            assert node.wait(pull)["state"] == "complete"
+            node.wait(pull, lambda view: view["bytes_done"] >= 45 * MIB)
             assert node.get("/v1/limits")["hub_down_now"] == 0
+            node.delete(f"/v1/pulls/{pull}")
         assert time.monotonic() - lifted < 15.0
-    assert repo.sent_bytes() <= repo.size_bytes * 1.61
+    assert bulk.sent_bytes() <= bulk.size_bytes * 1.61
 
 
 def test_what_a_member_sends_and_receives_is_bounded_small_blobs_included(
     hub: HubProcess, repos: Repos, tmp_path: Path
 ) -> None:
     up, down = 10_000_000, 8_000_000
-    large, small = repos.make(weight_mib=17), repos.make(weight_mib=12, shards=4)
+    large, small = repos.make(weight_mib=17), repos.make(weight_mib=8, shards=4)
     with Fleet(
         tmp_path,
         hub,
@@ -66,4 +72,3 @@ def test_what_a_member_sends_and_receives_is_bounded_small_blobs_included(
             # libtorrent saves up to three seconds' worth of a limit that was not used; small blobs save nothing.
             saved_s = 3.0 if repo is large else 0.5
             assert received <= down * (took_s + saved_s)
-            assert received >= down * 0.5 * (took_s - 2.0)
