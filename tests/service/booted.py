@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,6 +58,19 @@ class Booted:
         subprocess.run(["kill", "-KILL", self._first], check=False)
         self._process.wait()
         self._root.mount_kernel()
+
+    @contextmanager
+    def beside(self, *words: str) -> Iterator[None]:
+        """A program of this machine's, for as long as the context: it sees this machine's files, and of networks only
+        that of the booted system."""
+        entering = ["nsenter", f"--target={self._first}", "--net", "--"]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen([*entering, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         entering = ["nsenter", f"--target={self._first}", "-m", "-u", "-i", "-n", "-p", "-C", "--"]

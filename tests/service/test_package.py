@@ -8,14 +8,16 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from peers import secret
 from tests.daemon.daemon import DaemonProcess, until
-from tests.daemon.repos import Repos
-from tests.hub import HubProcess
+from tests.daemon.repos import MIB, Repos, assert_same_files
+from tests.hub import HubProcess, ModelSpec, generate
 from tests.service.booted import Booted, nspawn
 from tests.service.fresh_root import FreshRoot
 
@@ -113,45 +115,92 @@ def test_it_pulls_as_its_user_and_only_the_group_reads(
     assert written.stderr.count("Permission denied") == 3
 
 
-@pytest.mark.skipif(nspawn() is None, reason="systemd-nspawn is not installed")
-def test_the_unit_runs_under_systemd(root: FreshRoot) -> None:
-    secret = root.path / "etc/distd/credentials/hf-token"
-    secret.write_text("hf_of_the_operator\n")
-    secret.chmod(0o600)
+HUB = "http://127.0.0.1:8090"
+OF_THE_TEST = f"""[Service]
+WatchdogSec=2s
+RestartSec=100ms
+TimeoutAbortSec=5s
+Environment=DISTD_HUB__ENDPOINT={HUB} DISTD_CLUSTER__NAME=fleet
+"""
+
+
+@pytest.fixture(scope="module")
+def system(root: FreshRoot) -> Iterator[Booted]:
+    """systemd booted with the package installed: a token and a cluster's secret as the operator puts them there."""
+    for name, content in (("hf-token", "hf_of_the_operator"), ("cluster-secret", secret.generate())):
+        file = root.path / "etc/distd/credentials" / name
+        file.write_text(content + "\n")
+        file.chmod(0o600)
     drop_in = root.path / "etc/systemd/system/distd.service.d"
     drop_in.mkdir()
-    (drop_in / "50-test.conf").write_text("[Service]\nWatchdogSec=2s\nRestartSec=100ms\nTimeoutAbortSec=5s\n")
+    (drop_in / "50-test.conf").write_text(OF_THE_TEST)
     with Booted(root) as system:
         until(lambda: system.show("ActiveState") == "active", "the unit to start", 30)
-        assert system.show("StatusText").startswith("0 active pulls")
-        # The service sees the token, its user does not see root's file.
-        pid = system.show("MainPID")
-        token = system.run("cat", "/run/credentials/distd.service/hf-token").stdout
-        assert token == "hf_of_the_operator\n"
-        assert f"Uid:\t{names(root, 'passwd')['distd']}\t" in system.run("cat", f"/proc/{pid}/status").stdout
-        assert "ready" in system.run("distctl", "status").stdout  # by the socket
-
-        system.run("systemctl", "reload", "distd")
-        assert system.show("MainPID") == pid
-
-        system.run("kill", "-STOP", pid)
-        until(lambda: system.show("NRestarts") == "1", "the watchdog", 30)
-        until(lambda: system.show("ActiveState") == "active", "the restart", 30)
-        assert system.show("MainPID") != pid
-        log = system.run("journalctl", "-u", "distd", "--no-pager").stdout
-        assert "Watchdog timeout" in log
-        assert "Fatal Python error: Aborted" in log  # where each thread was
-        fields = system.run(
-            "journalctl", "--output=json", "--lines=1", "LOGGER=distd", "SYSLOG_IDENTIFIER=distd"
-        )
-        assert "serves http://127.0.0.1:7070" in json.loads(fields.stdout)["MESSAGE"]
-
-        assert (
-            float(system.run("systemd-analyze", "security", "distd", "--no-pager").stdout.split()[-3]) < 2.0
-        )
-        system.run("systemctl", "stop", "distd")
-        assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
+        yield system
     shutil.rmtree(drop_in)
+
+
+booted = pytest.mark.skipif(nspawn() is None, reason="systemd-nspawn is not installed")
+
+
+@booted
+def test_the_unit_starts_as_its_user_with_its_credentials(root: FreshRoot, system: Booted) -> None:
+    assert system.show("StatusText").startswith("0 active pulls")
+    status = system.run("cat", f"/proc/{system.show('MainPID')}/status").stdout
+    assert f"Uid:\t{names(root, 'passwd')['distd']}\t" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert system.run("cat", "/run/credentials/distd.service/hf-token").stdout == "hf_of_the_operator\n"
+    assert "ready" in system.run("distctl", "status").stdout  # by the socket
+    fields = system.run("journalctl", "--output=json", "LOGGER=distd", "SYSLOG_IDENTIFIER=distd").stdout
+    told = [json.loads(line)["MESSAGE"] for line in fields.splitlines()]
+    assert any("serves http://127.0.0.1:7070" in message for message in told)
+    assert not any(
+        "chmod 600" in message for message in told
+    )  # of a credential, which systemd opens to the user
+    assert float(system.run("systemd-analyze", "security", "distd", "--no-pager").stdout.split()[-3]) < 2.0
+
+
+@booted
+def test_the_hardened_service_pulls_and_listens_for_members(
+    system: Booted, root: FreshRoot, tmp_path: Path
+) -> None:
+    """Under its filters of system calls and address families, by a real pull and libtorrent's own listeners."""
+    directory = tmp_path / "repo"
+    generate(ModelSpec(weight_bytes=24 * MIB, shards=2), directory)
+    hub = [
+        sys.executable,
+        "-m",
+        "tests.hub",
+        "--port",
+        HUB.rpartition(":")[2],
+        "--repo",
+        f"acme/tiny={directory}",
+    ]
+    with system.beside("env", f"--chdir={CHECKOUT}", *hub, "--token", "hf_of_the_operator"):
+        until(lambda: "ok    hub" in system.run("distctl", "doctor", check=False).stdout, "the Hub", 20)
+        snapshot = system.run("distctl", "pull", "--quiet", "acme/tiny").stdout.strip()
+    assert_same_files(root.path / snapshot.lstrip("/"), directory)
+    assert system.run("distctl", "verify", "acme/tiny").stdout.startswith("ok")
+    listening = system.run("ss", "-ltnH").stdout.replace("%lo", "")  # libtorrent binds to the device too
+    assert all(f"127.0.0.1:{port} " in listening for port in (7070, 7071, 7072, 7073)), listening
+
+
+@booted
+def test_a_reload_keeps_the_process_and_a_hung_one_is_replaced(system: Booted) -> None:
+    pid = system.show("MainPID")
+    system.run("systemctl", "reload", "distd")
+    assert system.show("MainPID") == pid
+
+    system.run("kill", "-STOP", pid)
+    until(lambda: system.show("NRestarts") == "1", "the watchdog", 30)
+    until(lambda: system.show("ActiveState") == "active", "the restart", 30)
+    assert system.show("MainPID") != pid
+    log = system.run("journalctl", "-u", "distd", "--no-pager").stdout
+    assert "Watchdog timeout" in log
+    assert "Fatal Python error: Aborted" in log  # where each thread was
+
+    system.run("systemctl", "stop", "distd")
+    assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
 
 
 def test_an_upgrade_keeps_the_configuration_and_the_cache(root: FreshRoot, newer: Path) -> None:
