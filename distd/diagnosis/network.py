@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import time
 from urllib.parse import urlsplit
@@ -44,10 +45,14 @@ async def hub_findings(config: Config, resolver: Resolver) -> list[Finding]:
         fix = "check the name, /etc/resolv.conf and the name server; a site without DNS for the outside needs a proxy"
         return [Finding("dns", "fail", f"{host}: {fault}", fix)]
     findings.append(Finding("dns", "ok", f"{host} has an address"))
-    if proxy:
-        if fault := await _connect_fault(host, port):
+    # By itself and not by asking the Hub, which is asked again and again while a connection is refused.
+    if fault := await _connect_fault(host, port):
+        if proxy:
             fix = "check https_proxy and no_proxy in the daemon's environment (/etc/default/distd), and that proxy"
             return [*findings, Finding("proxy", "fail", f"{via}: {fault}", fix)]
+        fix = "check hub.endpoint and the firewall for HTTPS to the outside; a site that needs a proxy sets https_proxy"
+        return [*findings, Finding("hub", "fail", f"{via}:{port}: {fault}", fix)]
+    if proxy:
         findings.append(Finding("proxy", "ok", f"{via} accepts connections"))
     return [*findings, *await _answer(config, resolver)]
 
@@ -100,6 +105,6 @@ async def _connect_fault(host: str, port: int) -> str:
     except TimeoutError:
         return f"no connection within {STEP_S:.0f} s"
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)  # asyncio's own words name no reason
     writer.close()
     return ""

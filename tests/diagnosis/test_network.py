@@ -105,6 +105,7 @@ async def test_a_bad_token_is_told_with_where_it_belongs() -> None:
 async def test_a_hub_that_is_away_is_told() -> None:
     hub = (await found(f"http://127.0.0.1:{closed_port()}"))["hub"]
     assert hub.outcome == "fail"
+    assert "refused" in hub.detail.lower()
     assert "firewall" in hub.fix
 
 
