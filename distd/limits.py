@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn, Protocol
-from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 
 from distd.api.schema import LimitsChange, LimitsInForce, LimitsView, LimitWindowView, SetLimitView
-from distd.config.kinds import minutes_of_day
+from distd.config.kinds import minutes_of_day, time_zone
 from distd.config.sections import LimitsSection, LimitWindow
 from distd.core.limits import LIMIT_KEYS, RATE_MIN_BYTES_PER_S, Limits, Override, Schedule, Window, lowest
 from distd.errors import InvalidRequest
@@ -156,7 +155,7 @@ def _window(given: LimitWindow) -> Window:
         frozenset(DAYS.index(day) for day in given.days),
         minutes_of_day(given.from_time),
         minutes_of_day(given.to),
-        ZoneInfo(given.tz),
+        time_zone(given.tz),
         {key: rate for key, rate in stated.items() if rate is not None},
     )
 

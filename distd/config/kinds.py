@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
@@ -72,15 +73,23 @@ def minutes_of_day(value: object) -> int:
 
 
 def _time_zone(value: object) -> object:
-    try:
-        ZoneInfo(value)  # type: ignore[arg-type]  # what is no text is refused like any wrong one
-    except (OSError, LookupError, ValueError, TypeError, AttributeError):
-        close = difflib.get_close_matches(str(value), available_timezones(), n=1)
-        nearest = (
-            f": did you mean {close[0]!r}?" if close else ': write for instance "Europe/Berlin" or "UTC"'
-        )
-        raise ValueError(f"{value!r} is not a time zone{nearest}") from None
+    time_zone(value)
     return value
+
+
+def time_zone(value: object) -> tzinfo:
+    """`"Europe/Berlin"` -> the zone, by the system's data; UTC needs none. Raises ValueError."""
+    if value == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(value)  # type: ignore[arg-type]  # what is no text is refused like any wrong one
+    except (OSError, LookupError, ValueError, TypeError, AttributeError):
+        known = available_timezones()
+        close = difflib.get_close_matches(str(value), known, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else ': write for instance "Europe/Berlin" or "UTC"'
+        if not known:
+            hint = ", as this system has no data of time zones: install tzdata, or write times in UTC"
+        raise ValueError(f"{value!r} is not a time zone{hint}") from None
 
 
 _TIME_OF_DAY = re.compile(r"([0-9]{2}):([0-5][0-9])")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,20 @@ def test_a_window_says_what_is_wrong_with_it(load: Load) -> None:
     assert "limits.hub_down = 10: is too little" in faults_of(load, "[limits]\nhub_down = 10")[0]
     (line,) = faults_of(load, "[[limits.window]]\npeer_up = 0\n" * 51)
     assert "are too many windows: at most 50" in line
+
+
+def test_without_time_zone_data_utc_works_and_others_say_what_to_install(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distd.config.kinds.ZoneInfo", zoneinfo.ZoneInfo.no_cache)
+    monkeypatch.setattr("distd.config.kinds.available_timezones", set)
+    zoneinfo.reset_tzpath(())
+    try:
+        assert load("[[limits.window]]\ntz = 'UTC'\npeer_up = 0").limits.window[0].tz == "UTC"
+        (line,) = faults_of(load, "[[limits.window]]\ntz = 'Europe/Berlin'")
+        assert "install tzdata, or write times in UTC" in line
+    finally:
+        zoneinfo.reset_tzpath()
 
 
 def test_a_limit_that_a_window_leaves_out_is_told_from_none(load: Load) -> None:
