@@ -42,6 +42,7 @@ ln -sf "$final/bin/distd" "$final/bin/distctl" "$DESTDIR$BINDIR/"
 install -d "$DESTDIR/usr/lib/systemd/system" "$DESTDIR/usr/lib/sysusers.d" "$DESTDIR/usr/lib/tmpfiles.d"
 sed "s|/opt/distd/venv|$final|" systemd/distd.service > "$DESTDIR/usr/lib/systemd/system/distd.service"
 chmod 644 "$DESTDIR/usr/lib/systemd/system/distd.service"
+install -m 644 systemd/distd.socket "$DESTDIR/usr/lib/systemd/system/distd.socket"
 install -m 644 systemd/distd.sysusers "$DESTDIR/usr/lib/sysusers.d/distd.conf"
 install -m 644 systemd/distd.tmpfiles "$DESTDIR/usr/lib/tmpfiles.d/distd.conf"
 

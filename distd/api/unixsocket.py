@@ -17,6 +17,10 @@ from contextlib import contextmanager
 SOCKET_MODE = 0o660
 """Whoever may write the file may write through the API: the owner and the group."""
 BACKLOG = 128
+FIRST_INHERITED_FD = 3
+"""After standard input, output and error: sd_listen_fds(3)."""
+INHERITED_MAX = 16
+"""Our unit hands over one; more are somebody's drop-in, and the search ends somewhere."""
 PATH_BYTES_MAX = 107
 """Linux: 108 bytes in `sockaddr_un.sun_path`, with a closing NUL."""
 
@@ -25,8 +29,14 @@ PATH_BYTES_MAX = 107
 def unix_listener(path: str) -> Iterator[socket.socket]:
     """A listening socket at `path`, removed on leaving unless another process has taken the name.
 
+    One that the service manager opened there and handed over (sd_listen_fds(3)) is used as it is, and left in place.
+
     Raises OSError: EADDRINUSE where another process answers, EEXIST where `path` is no socket.
     """
+    if (given := _inherited(path)) is not None:
+        with given:
+            yield given
+        return
     _refuse_if_taken(path)
     temporary = f"{path}.{secrets.token_hex(4)}"
     if len(os.fsencode(temporary)) > PATH_BYTES_MAX:
@@ -49,6 +59,26 @@ def unix_listener(path: str) -> Iterator[socket.socket]:
                 os.unlink(path)
     finally:
         listener.close()
+
+
+def _inherited(path: str) -> socket.socket | None:
+    """Once: whoever asks again, or in a child, gets none."""
+    told, pid = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    if pid != str(os.getpid()) or not told.isdecimal():
+        return None
+    found = None
+    for descriptor in range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + min(int(told), INHERITED_MAX)):
+        try:
+            given = socket.socket(fileno=descriptor)
+        except OSError:
+            continue  # no socket
+        os.set_inheritable(descriptor, False)
+        is_ours = given.family == socket.AF_UNIX and given.getsockname() == path
+        if is_ours and given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            found = given
+        else:
+            given.detach()
+    return found
 
 
 def _refuse_if_taken(path: str) -> None:

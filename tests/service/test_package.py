@@ -203,6 +203,16 @@ def test_a_reload_keeps_the_process_and_a_hung_one_is_replaced(system: Booted) -
     assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
 
 
+@booted
+def test_a_request_waits_while_a_daemon_behind_the_socket_unit_starts(system: Booted) -> None:
+    assert system.show("ActiveState") == "inactive"
+    system.run("systemctl", "start", "distd.socket")
+    assert "ready" in system.run("distctl", "status").stdout  # which started it
+    system.run("systemctl", "restart", "--no-block", "distd")
+    assert "ready" in system.run("distctl", "status").stdout
+    system.run("systemctl", "stop", "distd.socket", "distd")
+
+
 def test_an_upgrade_keeps_the_configuration_and_the_cache(root: FreshRoot, newer: Path) -> None:
     config = root.path / "etc/distd/config.toml"
     config.write_text(config.read_text().replace("connections = 8", "connections = 3"))

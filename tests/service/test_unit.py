@@ -28,6 +28,7 @@ def units(tmp_path: Path) -> Path:
     unit = (SYSTEMD / "distd.service").read_text()
     program = str(Path(sys.executable).parent / "distd")
     (tmp_path / "distd.service").write_text(unit.replace("/opt/distd/venv/bin/distd", program))
+    shutil.copy(SYSTEMD / "distd.socket", tmp_path)
     return tmp_path
 
 
@@ -59,6 +60,11 @@ def value_of(key: str) -> str:
 
 def test_systemd_finds_nothing_wrong_with_the_unit(units: Path) -> None:
     done = verify(units)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_systemd_finds_nothing_wrong_with_the_socket(units: Path) -> None:
+    done = analyze(units, "verify", "--man=no", "--recursive-errors=no", str(units / "distd.socket"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
