@@ -25,6 +25,9 @@ ENVIRONMENT_PREFIX = "DISTD_"
 CREDENTIALS = {"cluster-secret": ("cluster", "secret_file"), "api-token": ("api", "token_file")}
 """What systemd hands over as a file in `$CREDENTIALS_DIRECTORY`, and the key that it is the default of. The Hub's
 token is the third, and `config.token` looks for it at each use."""
+CREDENTIALS_SOURCE = "/etc/distd/credentials"
+"""Where the unit takes them from. Read itself where systemd handed nothing over: so that root's `distd --check` sees what
+the service will see."""
 NO_CREDENTIAL = b"none"
 """The content of a credential that is not there: systemd fails a unit whose file is missing and has no fallback."""
 
@@ -109,17 +112,15 @@ def _from_file(path: str | None, faults: list[Fault]) -> dict[tuple[str, str], _
 
 
 def _from_credentials(environment: Mapping[str, str]) -> dict[tuple[str, str], _Value]:
-    directory = environment.get("CREDENTIALS_DIRECTORY")
+    directory = environment.get("CREDENTIALS_DIRECTORY") or CREDENTIALS_SOURCE
     values = {}
-    for name, key in CREDENTIALS.items() if directory else ():
+    for name, key in CREDENTIALS.items():
         path = f"{directory}/{name}"
         try:
             with open(path, "rb") as stream:
                 content = stream.read(len(NO_CREDENTIAL) + 2).strip()
-        except FileNotFoundError:
-            continue
         except OSError:
-            content = b"?"  # the checks say that it cannot be read
+            continue  # none, or not for this user, who may know better
         if content not in (b"", NO_CREDENTIAL):
             values[key] = _Value(path, f"credential {name}")
     return values

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from distd.api.schema import BadFile, Finding
+from distd.cli.commands.cluster import config_for
+from distd.config.load import CREDENTIALS_SOURCE
 from distd.core.refs import Repo
 from peers import secret
 from tests.api.memory import COMMIT, peer, snapshot_path
@@ -299,3 +302,10 @@ def test_prefetch_entries_are_added_listed_run_and_removed(daemon: ServedDaemon)
     bad = distctl(daemon, "prefetch", "add", "acme/tiny", "--schedule", "nightly")
     assert bad.returncode == 2
     assert "write five fields as in cron" in bad.stderr
+
+
+def test_a_secret_that_the_unit_hands_over_is_not_named_in_the_configuration(tmp_path: Path) -> None:
+    text = config_for(f"{CREDENTIALS_SOURCE}/cluster-secret", "fleet")
+    assert "secret_file" not in tomllib.loads(text)["cluster"]
+    elsewhere = tomllib.loads(config_for(f"{tmp_path}/secret", "fleet"))
+    assert elsewhere["cluster"]["secret_file"] == f"{tmp_path}/secret"

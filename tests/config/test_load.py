@@ -457,3 +457,27 @@ def test_nothing_of_the_environment_changes_while_loading(load: Load) -> None:
     before = dict(os.environ)
     load("[node]\nzone = 'x'")
     assert dict(os.environ) == before
+
+
+def test_credentials_are_defaults_of_their_keys_and_none_means_there_is_none(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "cluster-secret").write_text("0f9c2ab1764de83350a1f2b4c6d8e7f9\n")
+    (credentials / "api-token").write_text("none\n")
+    environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    config = load_config(None, (), environment)
+    assert config.cluster.secret_file == f"{credentials}/cluster-secret"
+    assert config.is_member
+    assert config.api.token_file == ""
+    # So that a listener beyond loopback needs no key beside it.
+    assert load_config(None, ["cluster.listen=0.0.0.0:7071"], environment).cluster.listen == "0.0.0.0:7071"
+
+
+def test_whatever_is_written_wins_over_a_credential(tmp_path: Path) -> None:
+    for name in ("cluster-secret", "mine"):
+        (tmp_path / name).write_text("0f9c2ab1764de83350a1f2b4c6d8e7f9\n")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    file = tmp_path / "config.toml"
+    file.write_text(f"[cluster]\nsecret_file = '{tmp_path}/mine'\n")
+    assert load_config(str(file), (), environment).cluster.secret_file == f"{tmp_path}/mine"
+    assert load_config(None, ["cluster.secret_file="], environment).cluster.secret_file == ""

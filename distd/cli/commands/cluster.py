@@ -12,14 +12,14 @@ from distd.cli.options import Group, Settings, examples
 from distd.cli.output import document, note, say
 from distd.cli.text import safe
 
-DEFAULT_FILE = "/etc/distd/cluster-secret"
+DEFAULT_FILE = "/etc/distd/credentials/cluster-secret"
 
 CONFIG = """\
 [cluster]
 name = {name}
 listen = "0.0.0.0:7071"      # daemon to daemon, authenticated by the secret
 join = ["{host}:7071"]       # one or a few members; this host, if a daemon runs here
-secret_file = {file}
+{secret}
 
 [swarm]
 listen = "0.0.0.0:7072"      # content between members; the next port, 7073, is taken too
@@ -28,16 +28,22 @@ listen = "0.0.0.0:7072"      # content between members; the next port, 7073, is 
 NEXT = """\
 {file} holds a new secret: whoever has it is a member. Next:
 
-1. Copy it to every node, to the same path, readable by the daemon's user alone:
-     scp -p {file} NODE:{file} && ssh NODE chown distd {file}
-   (here too, where the daemon runs as a user of its own)
+1. {copy}
 2. Put this into config.toml on every node; node.name has to differ from node to node (the host name does):
 """
+
+COPY = """\
+Copy it to every node, to the same path, readable by the daemon's user alone:
+     scp -p {file} NODE:{file} && ssh NODE chown distd {file}
+   (here too, where the daemon runs as a user of its own)"""
+COPY_CREDENTIAL = """\
+Copy it to every node, to the same path; the unit hands it to the daemon:
+     scp -p {file} NODE:{file}"""
 
 AFTER = """\
 3. Let the nodes reach each other on TCP 7071, 7072 and 7073, nobody else.
 4. Restart distd on every node, then see them meet:
-     distd --check && systemctl restart distd
+     sudo distd --check && sudo systemctl restart distd
      distctl peers
      distctl pull --nodes all REPO
 """
@@ -60,8 +66,7 @@ def init(settings: Settings, path: str, name: str, force: bool) -> None:
 
     Writes on this host only, and never over a file that exists unless told to.
     """
-    import json
-
+    from distd.config.load import CREDENTIALS_SOURCE
     from distd.sharing.secret_file import write_new
 
     path = os.path.abspath(path)
@@ -75,13 +80,27 @@ def init(settings: Settings, path: str, name: str, force: bool) -> None:
         raise CommandFailed(
             f"{path}: {error.strerror}; name another with --file, or do it as a user who may write there"
         ) from None
-    # A JSON string is a TOML string.
-    config = CONFIG.format(name=json.dumps(name), host=socket.gethostname(), file=json.dumps(path))
+    is_credential = os.path.dirname(path) == CREDENTIALS_SOURCE
+    config = config_for(path, name)
     if settings.json:
         document({"file": path, "config": config})
     elif settings.quiet:
         say(safe(path))
     else:
-        note(NEXT.format(file=safe(path)))
+        copy = (COPY_CREDENTIAL if is_credential else COPY).format(file=safe(path))
+        note(NEXT.format(file=safe(path), copy=copy))
         say(config)
         note(AFTER)
+
+
+def config_for(path: str, name: str) -> str:
+    """What every node's `config.toml` needs. A credential of the service is not named: its user may not read that file."""
+    import json
+
+    from distd.config.load import CREDENTIALS_SOURCE
+
+    # A JSON string is a TOML string.
+    secret = f"secret_file = {json.dumps(path)}"
+    if os.path.dirname(path) == CREDENTIALS_SOURCE:
+        secret = f"# the unit hands over {path}: no secret_file"
+    return CONFIG.format(name=json.dumps(name), host=socket.gethostname(), secret=secret)
