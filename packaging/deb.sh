@@ -17,7 +17,6 @@ ln -sf python3 "$root/opt/distd/venv/bin/python"
 ln -sf python3 "$root/opt/distd/venv/bin/$python"
 sed -i "s|^home = .*|home = /usr/bin|; s|^executable = .*|executable = /usr/bin/$python|; /^command = /d" \
     "$root/opt/distd/venv/pyvenv.cfg"
-find "$root/usr/share/doc/distd" -name '*.md' -size +4k -exec gzip -9n {} +
 
 mkdir "$root/DEBIAN"
 size_kib=$(du -k -s "$root" | cut -f1)

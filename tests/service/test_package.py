@@ -74,6 +74,9 @@ def test_the_unit_is_enabled_and_the_cache_belongs_to_the_readers_group(root: Fr
     assert stat.S_IMODE(found.st_mode) == 0o2750
     assert (found.st_uid, found.st_gid) == (names(root, "passwd")["distd"], names(root, "group")["models"])
     assert root.run("distd", "--check").stdout == "the configuration is valid\n"
+    unit = root.run("cat", "/usr/lib/systemd/system/distd.service").stdout
+    (guide,) = re.findall(r"^Documentation=file://(.*)$", unit, re.MULTILINE)
+    assert root.run("head", "-1", guide).stdout == "# Operations\n"
 
 
 def test_it_pulls_as_its_user_and_only_the_group_reads(
