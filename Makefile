@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill bench fleet limits packagetest install uninstall deb format lock clean
+.PHONY: help setup interop demo check test swarm sim kill bench eta fleet limits packagetest install uninstall deb format lock clean
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -58,6 +58,9 @@ kill: setup ## 20 SIGKILLs in a pull of 1 GiB
 
 bench: setup ## one node next to hf download and aria2c (results belong into bench/README.md)
 	@$(BIN)/python -m bench.single $(BENCH)
+
+eta: setup ## estimates of time left of real daemons against what happened (BENCH="steady halves" for some)
+	@$(BIN)/python -m bench.eta $(BENCH)
 
 fleet: setup ## a fleet in network namespaces next to hf download and BitTorrent (needs root or user namespaces)
 	@$(BIN)/python -m bench.fleet $(BENCH)

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from distd.api.schema import LimitsChange, LimitsInForce, LimitsView, LimitWindowView, SetLimitView
 from distd.config.kinds import minutes_of_day, time_zone
 from distd.config.sections import LimitsSection, LimitWindow
+from distd.core.estimate import Cap
 from distd.core.limits import LIMIT_KEYS, RATE_MIN_BYTES_PER_S, Limits, Override, Schedule, Window, lowest
 from distd.errors import InvalidRequest
 from distd.pacing import Pacer
@@ -39,6 +40,12 @@ class Bandwidth(Protocol):
 
     def hub_rate(self) -> int:
         """What this node may take from the Hub now, its part of the cluster's limit included; 0: no limit."""
+
+
+CAPS_KEPT_S = 2.0
+"""Finding the changes of a week takes milliseconds, and estimates ask twice a second."""
+CAPS_MAX = 16
+"""Changes of limits looked ahead for an estimate: more than a week of nights."""
 
 
 class LoneBandwidth:
@@ -75,6 +82,9 @@ class LimitService:
         self._bandwidth = bandwidth
         self._schedule = schedule_of(section)
         self._in_force: Limits | None = None
+        self._caps: tuple[Cap, ...] = ()
+        self._caps_for: Limits | None = None
+        self._caps_at = 0.0
 
     async def open(self) -> None:
         """Puts into effect what holds, with what was set in an earlier run. Raises StorageFailed."""
@@ -133,6 +143,30 @@ class LimitService:
             hub_down_cluster_lowest=self._bandwidth.cluster_limit(),
             hub_down_now=self._bandwidth.hub_rate(),
         )
+
+    def hub_caps(self, *, is_alone: bool) -> tuple[Cap, ...]:
+        """What limits what comes from the Hub now and later, by this node's own windows: for estimates.
+
+        In company it is the cluster's limit; what others' windows will be is not known here.
+        """
+        now = at = self._wall()
+        if self._caps_for == self._in_force and 0 <= now - self._caps_at < CAPS_KEPT_S:
+            return self._caps
+        lowest_now = self._bandwidth.cluster_limit()
+        caps: list[Cap] = []
+        while len(caps) < CAPS_MAX:
+            limits = self._schedule.at(at)
+            rate = limits.hub if is_alone else limits.hub_down_cluster
+            if not caps and not is_alone:
+                rate = lowest(rate, lowest_now)
+            caps.append(Cap(at - now, float(rate) if rate else None))
+            change = self._schedule.next_change(at)
+            if change is None:
+                break
+            at = change
+        self._caps = tuple(caps) if any(cap.rate for cap in caps) else ()
+        self._caps_for, self._caps_at = self._in_force, now
+        return self._caps
 
     def look(self) -> None:
         """Puts into effect what holds by the clock. Idempotent."""

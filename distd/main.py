@@ -35,11 +35,13 @@ from distd.node import NodeService
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
 from distd.pulls.fleet import FleetPulls, Nodes
+from distd.pulls.forecasts import Forecasts
 from distd.pulls.own_part import LoneNode, OwnPart
 from distd.pulls.planner import Planner
 from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
+from distd.rates import RateHistory
 from distd.service_manager import ServiceManager
 from distd.sharing.bandwidth import Pacers
 from distd.sharing.health import cluster_checks
@@ -53,6 +55,7 @@ from distd.state.database import Database
 from distd.state.limits import LimitTable
 from distd.state.prefetch import PrefetchTable
 from distd.state.pulls import PullTable
+from distd.state.rates import RateTable
 from distd.state.snapshots import SnapshotTable
 from distd.store.blobs import BlobStore
 from distd.store.cache import HubCache
@@ -223,6 +226,25 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         unreserved_bytes=lambda: pulls.unreserved_bytes(),
         others=once.others if once else None,
     )
+    cluster_meter = Meter()
+    company = member.company if member else None
+    history = RateHistory(
+        RateTable(database),
+        {"hub": transfers.hub_meter, "peers": peers_meter, "cluster": cluster_meter},
+        blobs.workers.hashed,
+        company.flows if company else dict,
+    )
+    await history.open()
+    stack.push_async_callback(history.close)
+    forecasts = Forecasts(
+        hub=transfers.hub_meter,
+        peers=peers_meter,
+        cluster=cluster_meter,
+        supply=supply,
+        hashed=blobs.workers.hashed,
+        past=history,
+        caps=lambda: limits.hub_caps(is_alone=company is None),
+    )
     pull_table = PullTable(database)
     pulls = PullService(
         planner=planner,
@@ -231,6 +253,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         manifests=manifests,
         table=pull_table,
         publish=models.publish,
+        forecasts=forecasts,
     )
     await models.open()
     stack.push_async_callback(pulls.close)
@@ -255,15 +278,17 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         hub_meter=transfers.hub_meter,
         peers_meter=peers_meter,
         active_pulls=fleet.active_views,
-        company=member.company if member else None,
+        company=company,
+        rates=history.views,
         examination=Examination(
             config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
         ),
     )
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
-    looking = prefetch.watch(begin_after_s=MEETING_S if member else 0.0)
-    for background in (node.watch(), limits.watch(), looking, _prepare_quietly(resolver), *watching):
+    watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
+    watching += [history.watch(), forecasts.watch(pulls.active)]
+    for background in (node.watch(), limits.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(

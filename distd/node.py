@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from distd import __version__
+from distd.api.rate_schema import RateView
 from distd.api.schema import (
     CacheView,
     ClusterView,
@@ -63,7 +64,9 @@ class NodeService:
         active_pulls: Callable[[], Sequence[PullView]],
         company: Company | None,
         examination: Examination,
+        rates: Callable[[float, str | None], Awaitable[list[RateView]]],
     ) -> None:
+        self._rates = rates
         self._config = config
         self._blobs = blobs
         self._hub_meter = hub_meter
@@ -118,6 +121,9 @@ class NodeService:
         )
         pulls = len(self._active_pulls())
         return f"{pulls} active pull{'' if pulls == 1 else 's'}, hub {hub}, peers {peers}"
+
+    async def rates(self, since: float, peer: str | None) -> list[RateView]:
+        return await self._rates(since, peer)
 
     async def peers(self) -> list[PeerView]:
         """A lone node is the one member of its own cluster."""

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from distd import errors
-from distd.api import schema
+from distd.api import rate_schema, schema
 from distd.api.server import build_app
 from distd.cli.main import COMMANDS
 from distd.cli.options import shared_options
@@ -55,6 +55,8 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/pulls/{id}": schema.PullView,
     "GET /v1/pulls/{id}/story": schema.StoryEntry,
     "GET /v1/plan": schema.PlanView,
+    "GET /v1/estimate": rate_schema.EstimateView,
+    "GET /v1/rates": rate_schema.RateView,
     "GET /v1/models/{type}/{org}/{name}": schema.ModelView,
     "GET /v1/models/{type}/{org}/{name}/nodes": schema.NodeHoldingView,
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,

@@ -42,10 +42,12 @@ async def json_body(request: web.Request, kind: type[T]) -> T:
         raise Refused(400, "invalid_request", f"the body is not JSON: {error}") from None
 
 
-def query_as(request: web.Request, kind: type[T], repeatable: Collection[str]) -> T:
-    """The query string as `kind`; fields in `repeatable` collect their values. Raises InvalidRequest."""
+def query_as(
+    request: web.Request, kind: type[T], repeatable: Collection[str], besides: Collection[str] = ()
+) -> T:
+    """The query string as `kind`, without `besides`; fields in `repeatable` collect their values. Raises InvalidRequest."""
     values: dict[str, Any] = {}
-    for name in request.query:
+    for name in request.query.keys() - besides:
         values[name] = request.query.getall(name) if name in repeatable else _single(request, name)
     try:
         return msgspec.convert(values, kind, strict=False)

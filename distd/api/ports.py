@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
     Finding,
     LimitsChange,
@@ -54,6 +55,9 @@ class Pulls(Protocol):
 
     async def plan(self, request: PullRequest) -> PlanView:
         """What `submit` would do, after asking the Hub. Changes nothing. Raises as a pull would fail."""
+
+    async def estimate(self, request: PullRequest, links: Sequence[int]) -> EstimateView:
+        """How long it would take, as measured and over links of these rates (bytes per second). Raises as `plan`."""
 
 
 class Models(Protocol):
@@ -113,6 +117,9 @@ class PrefetchPort(Protocol):
 class Node(Protocol):
     def status(self) -> StatusView:
         """Summary of this node, active pulls included."""
+
+    async def rates(self, since: float, peer: str | None) -> list[RateView]:
+        """Of each source, and by the hour since then (epoch seconds); of one member where it is named."""
 
     async def peers(self) -> list[PeerView]:
         """Every member of the cluster, this node included, in order of their names."""

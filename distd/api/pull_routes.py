@@ -13,7 +13,12 @@ from distd.api.ports import Pulls
 from distd.api.schema import Page, PullRequest
 from distd.core.pull import PullState
 from distd.errors import InvalidRequest
+from distd.units import parse_rate
 
+SELECTION = ("repo", "type", "revision", "include", "exclude", "weights")
+LINKS_DEFAULT = tuple(parse_rate(text) for text in ("100 Mbit/s", "1 Gbit/s", "10 Gbit/s"))
+LINKS_MAX = 20
+"""More columns than anybody reads."""
 PULL_STATES: tuple[PullState, ...] = get_args(PullState)
 
 
@@ -32,6 +37,12 @@ class PullRoutes:
             Route("POST", one + "/resume", self.resume, "resume it"),
             Route("GET", one + "/story", self.story, "its events, oldest first"),
             Route("GET", "/v1/plan", self.plan, "what a pull of ?repo= would do; changes nothing"),
+            Route(
+                "GET",
+                "/v1/estimate",
+                self.estimate,
+                "how long a pull of ?repo= would take; ?link= adds links",
+            ),
         ]
 
     async def submit(self, request: web.Request) -> web.Response:
@@ -69,12 +80,32 @@ class PullRoutes:
         return answer(Page(shown, page_cursor("story", more)))
 
     async def plan(self, request: web.Request) -> web.Response:
-        only_parameters(request, "repo", "type", "revision", "include", "exclude", "weights")
+        only_parameters(request, *SELECTION)
         return answer(await self._pulls.plan(query_as(request, PullRequest, ("include", "exclude"))))
+
+    async def estimate(self, request: web.Request) -> web.Response:
+        only_parameters(request, *SELECTION, "link")
+        links = _links(request)
+        wanted = query_as(request, PullRequest, ("include", "exclude"), besides=("link",))
+        return answer(await self._pulls.estimate(wanted, links))
 
     async def _control(self, request: web.Request, verb: str) -> web.Response:
         only_parameters(request)
         return answer(await self._pulls.control(request.match_info["id"], verb))
+
+
+def _links(request: web.Request) -> tuple[int, ...]:
+    """`?link=1 Gbit/s&link=500 MB/s` in bytes per second. Raises InvalidRequest."""
+    texts = request.query.getall("link", [])
+    if len(texts) > LINKS_MAX:
+        raise InvalidRequest(f"at most {LINKS_MAX} links at a time")
+    try:
+        links = tuple(parse_rate(text) for text in texts)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    if 0 in links:
+        raise InvalidRequest('a link of 0 never ends: write for instance "1 Gbit/s"')
+    return links or LINKS_DEFAULT
 
 
 def _states(request: web.Request) -> frozenset[PullState]:

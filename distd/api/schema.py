@@ -73,6 +73,9 @@ class NodePullView(Struct, frozen=True):
     rate_peers_bytes_per_s: float = 0.0
     stalled_reason: str | None = None
     snapshot_path: str | None = None
+    eta_low_s: float | None = None
+    eta_high_s: float | None = None
+    limited_by: str | None = None
 
 
 class PullView(Struct, frozen=True, kw_only=True):
@@ -105,6 +108,7 @@ class PullView(Struct, frozen=True, kw_only=True):
     eta_s: float | None
     eta_low_s: float | None
     eta_high_s: float | None
+    limited_by: str | None = None
     stalled_reason: str | None
     files: tuple[FileView, ...] = ()
     error: ErrorView | None
@@ -166,6 +170,8 @@ class PlanView(Struct, frozen=True, kw_only=True):
     eta_s: float | None
     eta_low_s: float | None
     eta_high_s: float | None
+    limited_by: str | None = None
+    unknown_reason: str | None = None
 
 
 class RevisionView(Struct, frozen=True, kw_only=True):

@@ -52,6 +52,7 @@ class Report:
     eta_s: float | None = None
     eta_low_s: float | None = None
     eta_high_s: float | None = None
+    limited_by: str | None = None
     stalled_reason: str | None = None
     snapshot_path: str | None = None
     problem: Problem | None = None

@@ -107,6 +107,11 @@ class ActivePull:
     def tell(self, event: str, text: str) -> None:
         self._actions.put_nowait(core.Tell(event, text))
 
+    def tell_last(self, event: str, text: str) -> None:
+        """A line of the story after the pull's end, which nobody waits for."""
+        log.info("%s: %s", self.ref, text, extra={"pull": self.record.id, "event": event})
+        self._worker = asyncio.create_task(self._table.tell(self.record.id, event, text))
+
     def stalled_reason(self) -> str | None:
         """Why nothing arrives, when all that is missing waits for the same kind of thing."""
         if self.record.state != "downloading":

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from msgspec import structs
 
+from distd.api.rate_schema import EstimateView
 from distd.api.schema import PlanView, PullRequest, PullView, StoryEntry
 from distd.core import fleet as core
 from distd.core.pull import FINISHED, PullState, Save, Tell
@@ -227,6 +228,9 @@ class FleetPulls:
 
     async def plan(self, request: PullRequest) -> PlanView:
         return await self._local.plan(request)
+
+    async def estimate(self, request: PullRequest, links: Sequence[int]) -> EstimateView:
+        return await self._local.estimate(request, links)
 
     # Inside.
 

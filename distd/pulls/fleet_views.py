@@ -54,6 +54,7 @@ def fleet_view(
         eta_s=_slowest(parts.values(), lambda report: report.eta_s),
         eta_low_s=_slowest(parts.values(), lambda report: report.eta_low_s),
         eta_high_s=_slowest(parts.values(), lambda report: report.eta_high_s),
+        limited_by=_limit_of_slowest(parts.values()),
         stalled_reason=own.stalled_reason if own and not is_finished else None,
         files=own.files if own else (),
         error=error_view(record.problem),
@@ -82,6 +83,7 @@ def report_of(view: PullView) -> Report:
         eta_s=view.eta_s,
         eta_low_s=view.eta_low_s,
         eta_high_s=view.eta_high_s,
+        limited_by=view.limited_by,
         stalled_reason=view.stalled_reason,
         snapshot_path=view.snapshot_path,
         problem=Problem(error.code, error.title, error.detail, error.retryable) if error else None,
@@ -109,6 +111,9 @@ def _node_view(name: str, part: Part, trouble: str | None) -> NodePullView:
         rate_peers_bytes_per_s=peers,
         stalled_reason=None if part.finished else trouble or report.stalled_reason,
         snapshot_path=report.snapshot_path,
+        eta_low_s=_eta(part, report.eta_low_s) if trouble is None else None,
+        eta_high_s=_eta(part, report.eta_high_s) if trouble is None else None,
+        limited_by=report.limited_by if is_moving else None,
     )
 
 
@@ -123,3 +128,12 @@ def _slowest(parts: Iterable[Part], estimate: Callable[[Report], float | None]) 
     known = [_eta(part, estimate(part.report)) if part.report else None for part in parts]
     times = [time for time in known if time is not None]
     return max(times) if len(times) == len(known) else None
+
+
+def _limit_of_slowest(parts: Iterable[Part]) -> str | None:
+    """What decides when the last node is ready; None while that of any is unknown."""
+    reports = [part.report for part in parts if not part.finished]
+    known = [report for report in reports if report is not None and report.eta_s is not None]
+    if not known or len(known) < len(reports):
+        return None
+    return max(known, key=lambda report: report.eta_s or 0.0).limited_by

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 
 from msgspec import structs
 
+from distd.api.rate_schema import EstimateView
 from distd.api.schema import (
     DiskView,
     LeftOutFile,
@@ -27,6 +28,8 @@ from distd.core.refs import Ref, parse_ref, parse_repo
 from distd.core.selection import select
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound
 from distd.pulls.active import ActivePull
+from distd.pulls.estimating import estimate_view, with_estimate
+from distd.pulls.forecasts import Forecasts, told_of
 from distd.pulls.planner import Plan, Planner
 from distd.pulls.supply import BlobSupply
 from distd.pulls.views import pull_view, rfc3339
@@ -63,7 +66,9 @@ class PullService:
         manifests: ManifestStore,
         table: PullTable,
         publish: Callable[[ActivePull], Awaitable[str]],
+        forecasts: Forecasts,
     ) -> None:
+        self._forecasts = forecasts
         self._planner = planner
         self._transfers = transfers
         self._blobs = blobs
@@ -116,6 +121,10 @@ class PullService:
     def brief(self, pull_id: str) -> PullView:
         """As `get`, without files."""
         return self._view(pull_id, with_files=False)
+
+    def active(self) -> Collection[ActivePull]:
+        """Unfinished pulls."""
+        return self._active.values()
 
     def active_views(self) -> tuple[PullView, ...]:
         return tuple(self._view(pull_id, with_files=False) for pull_id in self._active)
@@ -186,7 +195,10 @@ class PullService:
         request = self.checked(request)
         ref = Ref(parse_repo(request.repo, request.type), request.revision)
         plan = await self._planner.plan(ref, request.include, request.exclude, request.weights)
-        return _plan_view(request, plan)
+        return with_estimate(_plan_view(request, plan), self._forecasts, self._active.values())
+
+    async def estimate(self, request: PullRequest, links: Sequence[int]) -> EstimateView:
+        return estimate_view(await self.plan(request), links)
 
     # Inside.
 
@@ -214,6 +226,8 @@ class PullService:
         )
 
     def _finished(self, pull: ActivePull) -> None:
+        if pull.record.state == "complete" and (score := self._forecasts.finished(pull, time.monotonic())):
+            pull.tell_last("estimated", told_of(score))
         del self._active[pull.record.id]
         self._records[pull.record.id] = (pull.request, pull.record)
         if pull.files is not None:
@@ -239,6 +253,7 @@ class PullService:
             meter=pull.meter if pull else self._idle_meter,
             now=time.monotonic(),
             stalled_reason=pull.stalled_reason() if pull else None,
+            left=self._forecasts.of(pull, time.monotonic()) if pull else None,
         )
 
     def _progress(self, etag: str) -> dict[str, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from distd.core.desk_events import Order
+from distd.core.estimate import Outlook
 from distd.core.rates import SourceMeter
 from distd.errors import DistdError
 from distd.hub.fetcher import RemoteFile
@@ -34,6 +35,9 @@ class BlobSupply(Protocol):
 
     def progress(self, etag: str) -> dict[str, int] | None:
         """Accepted bytes by source of a blob being fetched; None when it is not open."""
+
+    def outlook(self, etag: str) -> Outlook | None:
+        """What there is to know about its end beyond `progress`; None when it is not open."""
 
     def is_open(self, etag: str) -> bool:
         """Whether the incoming file exists at full length, so that its space is taken."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from distd.core import desk_events as desk
 from distd.core.desk import FetchDesk
+from distd.core.estimate import Outlook
 from distd.core.faults import FetchFailed
 from distd.core.rates import Meter, SourceMeter
 from distd.errors import DistdError, StorageFailed
@@ -153,6 +154,10 @@ class Transfers:
         if transfer is None:
             return None
         return transfer.incoming.bytes_by_source() if transfer.incoming else transfer.before
+
+    def outlook(self, etag: str) -> Outlook | None:
+        transfer = self._transfers.get(etag)
+        return Outlook(transfer.hasher.hashed_bytes, None) if transfer and transfer.hasher else None
 
     def is_open(self, etag: str) -> bool:
         """Whether the incoming file exists at full length, so that its space is taken."""

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from distd.api.schema import ErrorView, FileState, FileView, PullRequest, PullView
+from distd.core.estimate import Estimate
 from distd.core.manifest import ManifestFile
-from distd.core.pull import FINISHED, BlobNeed, PullRecord, own_share
-from distd.core.rates import Meter, SourceMeter, TimeLeft, time_left
+from distd.core.pull import BlobNeed, PullRecord, own_share
+from distd.core.rates import SourceMeter
 from distd.errors import Problem
 
 RATE_WINDOW_S = 5.0
@@ -47,6 +48,7 @@ def pull_view(
     meter: SourceMeter,
     now: float,
     stalled_reason: str | None,
+    left: Estimate | None,
 ) -> PullView:
     """The pull as JSON types. `files` None leaves the file list out (for lists of pulls). `now` is monotonic."""
     by_need = {need.etag: need_sources(record, need, progress) for need in record.needs}
@@ -57,7 +59,8 @@ def pull_view(
     active = record.state in ("downloading", "verifying")
     hub_rate = meter.hub.rate(RATE_WINDOW_S, now) if active else 0.0
     peers_rate = meter.peers.rate(RATE_WINDOW_S, now) if active else 0.0
-    left = _estimate(record, done, meter, now)
+    if record.state == "complete":
+        left = Estimate(0.0, 0.0, 0.0, "waiting")
     file_views = tuple(_file_view(record, by_need, file) for file in files or ())
     return PullView(
         id=record.id,
@@ -88,6 +91,7 @@ def pull_view(
         eta_s=left.eta_s if left else None,
         eta_low_s=left.low_s if left else None,
         eta_high_s=left.high_s if left else None,
+        limited_by=left.limited_by if left and record.state != "complete" else None,
         stalled_reason=stalled_reason,
         files=file_views,
         error=error_view(record.problem),
@@ -96,14 +100,6 @@ def pull_view(
         started_at=rfc3339(record.started_at),
         finished_at=rfc3339(record.finished_at),
     )
-
-
-def _estimate(record: PullRecord, done_bytes: int, meter: Meter, now: float) -> TimeLeft | None:
-    if record.state == "complete":
-        return TimeLeft(0.0, 0.0, 0.0)
-    if record.state in FINISHED or record.state != "downloading" or record.bytes_total is None:
-        return None
-    return time_left(record.bytes_total - done_bytes, meter, now)
 
 
 def _file_view(record: PullRecord, by_need: dict[str, dict[str, int]], file: ManifestFile) -> FileView:

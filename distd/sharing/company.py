@@ -53,6 +53,9 @@ class Flows:
     def of(self, member: str) -> Flow:
         return self._flows.get(member) or Flow()
 
+    def all(self) -> dict[str, Flow]:
+        return dict(self._flows)
+
     def observe(self, connections: Iterable[PeerStats], owners: Mapping[str, str], now: float) -> None:
         """`owners`: address (`host:port`) or tag -> member; who is in neither is left out."""
         seen: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -110,6 +113,10 @@ class Company:
         await self._sample()
         now, wall = time.monotonic(), time.time()
         return [self._peer(member, now, wall) for member in self._cluster.members()]
+
+    def flows(self) -> dict[str, tuple[Meter, Meter]]:
+        """Per member what it sent to this node and what it got from it."""
+        return {name: (flow.received, flow.sent) for name, flow in self._flows.all().items()}
 
     async def _sample(self) -> None:
         stats = await self._engine.stats()

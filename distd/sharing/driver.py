@@ -15,11 +15,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from distd.core.estimate import Outlook
 from distd.core.rates import SourceMeter
 from distd.errors import DistdError, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
 from distd.sharing.failures import error_of
-from distd.sharing.means import Means, Outcome
+from distd.sharing.means import Means, Outcome, outlook_of
 from distd.sharing.reading import digests_on_disk, xxh3_on_disk
 from distd.sharing.spans import HubSpans
 from distd.store.hashing import PrefixHasher, hash_open_file
@@ -94,6 +95,9 @@ class BlobDriver:
 
     def progress(self) -> dict[str, int] | None:
         return self._incoming.bytes_by_source() if self._incoming else None
+
+    def outlook(self) -> Outlook | None:
+        return outlook_of(self.blob, self._hasher, self._machine)
 
     def report(self) -> Report | None:
         return self._machine.report(time.monotonic()) if self._machine else None
@@ -189,8 +193,6 @@ class BlobDriver:
             await self._hasher.close()
         if self._incoming:
             await self._incoming.close()
-
-    # Beginning.
 
     async def _journalled(self, incoming: IncomingBlob, claims: tuple[Claim, ...]) -> dict[int, Claim]:
         """The claim behind each journalled piece.

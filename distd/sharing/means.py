@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from distd.core.estimate import Outlook
 from distd.core.rates import Meter
 from distd.errors import DistdError
 from distd.hub.fetcher import Fetcher
 from distd.sharing.ledgers import LedgerStore
 from distd.store.blobs import BlobStore
+from distd.store.hashing import PrefixHasher
 from peers.blob import Blob
 from peers.hub_link import HubLink
+from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, Swarm
@@ -63,3 +66,11 @@ class Outcome:
 
     by_source: dict[str, int]
     error: DistdError | None = None
+
+
+def outlook_of(blob: Blob, hasher: PrefixHasher | None, machine: BlobMember | None) -> Outlook | None:
+    """What somebody fetched, the ledger has a claim for; None before the blob is open and after it is published."""
+    if hasher is None or machine is None:
+        return None
+    known = (machine.ledger.agreed | machine.ledger.disputed).bit_count()
+    return Outlook(hasher.hashed_bytes, min(blob.size_bytes, (blob.pieces - known) * blob.piece_len_bytes))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from distd.core.desk_events import Order
+from distd.core.estimate import Outlook
 from distd.core.rates import Meter, SourceMeter
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
@@ -160,6 +161,10 @@ class Sharing:
     def progress(self, etag: str) -> dict[str, int] | None:
         driver = self._drivers.get(etag)
         return driver.progress() if driver else None
+
+    def outlook(self, etag: str) -> Outlook | None:
+        driver = self._drivers.get(etag)
+        return driver.outlook() if driver else None
 
     def is_open(self, etag: str) -> bool:
         return self.progress(etag) is not None

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from distd.core.desk_events import Order
+from distd.core.estimate import Outlook
 from distd.core.rates import Meter, SourceMeter
 from distd.errors import DistdError, HashMismatch, HubUnreachable, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
@@ -143,6 +144,15 @@ class SmallBlobs:
         if small is None:
             return None
         return small.incoming.bytes_by_source() if small.incoming else self._alone.progress(etag)
+
+    def outlook(self, etag: str) -> Outlook | None:
+        """Who holds it is asked for once; until it comes from a member it counts as coming from the Hub."""
+        small = self._smalls.get(etag)
+        if small is None:
+            return None
+        if small.incoming is not None:
+            return Outlook(0, 0)
+        return self._alone.outlook(etag)
 
     def is_open(self, etag: str) -> bool:
         small = self._smalls.get(etag)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from distd.core.desk_events import Order
+from distd.core.estimate import Outlook
 from distd.core.rates import SourceMeter
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.supply import BlobListener
@@ -64,6 +65,9 @@ class Supply:
 
     def progress(self, etag: str) -> dict[str, int] | None:
         return self._knowing(etag).progress(etag)
+
+    def outlook(self, etag: str) -> Outlook | None:
+        return self._knowing(etag).outlook(etag)
 
     def is_open(self, etag: str) -> bool:
         return self._knowing(etag).is_open(etag)

@@ -53,6 +53,16 @@ CREATE TABLE prefetch (
     record BLOB NOT NULL
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE rates (
+    hour INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    amount REAL NOT NULL,
+    busy_s REAL NOT NULL,
+    PRIMARY KEY (hour, source, peer)
+) WITHOUT ROWID;
+""",
 )
 """Step by step, what each version of the schema adds to the one before; a step that was released stays as it is."""
 SCHEMA_VERSION = len(_STEPS)

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
@@ -200,6 +201,16 @@ class PrefixHasher:
 
     def _turn(self) -> int | None:
         """In a thread: hashes pieces as long as there are any, at most TURN_BYTES. Returns a bad piece, if one is met."""
+        started, computing, before = time.monotonic(), time.thread_time(), self._next
+        try:
+            return self._turn_through()
+        finally:
+            hashed = max(0, self._next - before) * self._incoming.piece_length_bytes
+            self._incoming.workers.hashed.add(
+                hashed, time.monotonic() - started, time.thread_time() - computing
+            )
+
+    def _turn_through(self) -> int | None:
         budget = TURN_BYTES
         while budget > 0:
             with self._lock:

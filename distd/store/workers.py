@@ -47,10 +47,30 @@ class StopFlag:
             raise Stopped
 
 
+class WorkClock:
+    """Bytes that threads worked through and the time it took them; of a part of that they computed and did not wait.
+
+    Threads call `add`; anybody reads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.total_bytes = 0
+        self.busy_s = 0.0
+        self.computing_s = 0.0
+
+    def add(self, size_bytes: int, took_s: float, computed_s: float) -> None:
+        with self._lock:
+            self.total_bytes += size_bytes
+            self.busy_s += took_s
+            self.computing_s += computed_s
+
+
 class Workers:
     """The thread pools of one store. `close` after everything that uses them is closed."""
 
     def __init__(self, disk_threads: int = DISK_THREADS, hash_threads: int = HASH_THREADS) -> None:
+        self.hashed = WorkClock()
         self.disk = ThreadPoolExecutor(disk_threads, thread_name_prefix="store-disk")
         self.hashing = ThreadPoolExecutor(hash_threads, thread_name_prefix="store-hash")
         self.long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="store-long")

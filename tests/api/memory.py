@@ -6,12 +6,13 @@ Conflict, pages, cursors) holds as in the real daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import structs
 
 from distd import __version__
+from distd.api.rate_schema import EstimateView, RateHourView, RateView
 from distd.api.schema import (
     BadFile,
     CacheView,
@@ -44,6 +45,7 @@ from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
 from distd.limits import LimitService, LoneBandwidth
 from distd.pacing import Pacer
 from distd.prefetch import Nobody, PrefetchService
+from distd.pulls.estimating import estimate_view
 
 COMMIT = "c0ffee" + "0" * 34
 MOMENT = "2026-01-02T03:04:05Z"
@@ -180,7 +182,11 @@ class MemoryPulls:
             eta_s=60.0,
             eta_low_s=50.0,
             eta_high_s=90.0,
+            limited_by="hub",
         )
+
+    async def estimate(self, request: PullRequest, links: Sequence[int]) -> EstimateView:
+        return estimate_view(await self.plan(request), links)
 
 
 class MemoryModels:
@@ -277,6 +283,14 @@ class MemoryNode:
             rates=RatesView(1.31e9, 0.11e9),
             active_pulls=active,
         )
+
+    async def rates(self, since: float, peer: str | None) -> list[RateView]:
+        hour = RateHourView("2026-01-02T03:00:00.000Z", 4 * 10**12, 3200.0, 1.25e9)
+        known = [
+            RateView("hub", None, 1.4e9, 1.31e9, 1.2e9, (hour,)),
+            RateView("peer", "gpu-02", 0.0, 0.0, 0.0, ()),
+        ]
+        return [each for each in known if peer in (None, each.peer)]
 
     async def peers(self) -> list[PeerView]:
         return sorted([peer("gpu-01", is_self=True), *self.others], key=lambda each: each.name)

@@ -72,7 +72,7 @@ def _reasons(plan: dict[str, Any]) -> str:
 
 def _time(plan: dict[str, Any]) -> str:
     if plan["eta_s"] is None:
-        return "not known yet: nothing was measured"
+        return f"unknown: {safe(plan['unknown_reason'] or 'nothing was measured yet')}"
     between = ""
     if plan["eta_low_s"] is not None and plan["eta_high_s"] is not None:
         between = f" ({format_duration(plan['eta_low_s'])} to {format_duration(plan['eta_high_s'])})"

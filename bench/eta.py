@@ -1,0 +1,197 @@
+"""Estimates of time left of real daemons against what happened: `make eta` (BENCH="steady halves" for some).
+
+Each scenario is a Hub with a limited link and one to three daemons on this machine. A pull is looked at five times a second,
+as `distctl` would; what it estimated, and what bytes left over the mean rate and tqdm's smoothing make of the same bytes,
+is held against when it was published. Traces go to a file with --traces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.eta_score import Score, Seen, Trace, score, table
+from tests.daemon.daemon import DaemonProcess
+from tests.hub import HubProcess, ModelSpec, generate
+from tests.swarm.fleet import Fleet
+
+MB = 1_000_000
+RATE = 16 * MB
+"""Slow enough for a shared machine of two cores to be no limit itself, and long enough for half a minute after a change."""
+SIZE_BYTES = 640 * MB
+LOOK_S = 0.2
+PULL_MAX_S = 600.0
+
+Change = Callable[[], None]
+
+
+def watch(
+    name: str,
+    node: DaemonProcess,
+    pull_id: str,
+    *,
+    change: Change | None = None,
+    at_share: float = 0.4,
+    announced: bool = False,
+) -> Trace:
+    """Looks at a pull until its end; calls `change` at a share of its bytes."""
+    began = time.monotonic()
+    first_at: float | None = None
+    changed_at: float | None = None
+    pending = change
+    seen: list[Seen] = []
+    while time.monotonic() - began < PULL_MAX_S:
+        view = node.view(pull_id)
+        now = time.monotonic()
+        if view["state"] == "complete":
+            return Trace(name, tuple(seen), first_at or began, now, changed_at)
+        if view["state"] in ("failed", "cancelled"):
+            raise SystemExit(f"{name}: the pull {view['state']}: {view['error']}")
+        total, done = view["bytes_total"], view["bytes_done"]
+        if total:
+            if first_at is None and done:
+                first_at = now
+            seen.append(Seen(now, done, total, view["eta_s"], view["eta_low_s"], view["eta_high_s"]))
+            if pending is not None and done >= at_share * total:
+                pending()
+                pending, changed_at = None, None if announced else now
+        time.sleep(LOOK_S)
+    raise SystemExit(f"{name}: not done within {PULL_MAX_S:.0f} s")
+
+
+class Bench:
+    """The repos, made once, and the scenarios by name."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.repos = {
+            "acme/big": self._made("big", ModelSpec(seed=1, weight_bytes=SIZE_BYTES, shards=4)),
+            "acme/other": self._made("other", ModelSpec(seed=2, weight_bytes=SIZE_BYTES // 2, shards=2)),
+            "acme/small": self._made(
+                "small",
+                ModelSpec(seed=3, weight_bytes=40 * MB, shards=1, small_files=1500, small_file_bytes=60_000),
+            ),
+        }
+        self._runs = 0
+
+    def _made(self, name: str, spec: ModelSpec) -> Path:
+        generate(spec, self.directory / name)
+        return self.directory / name
+
+    def hub(self, **options: Any) -> HubProcess:
+        return HubProcess(self.repos, **({"rate_bytes_per_s": RATE} | options))
+
+    def node(self, hub: HubProcess, **settings: object) -> DaemonProcess:
+        self._runs += 1
+        return DaemonProcess(self.directory / f"node{self._runs}", hub.url, settings=settings)
+
+    def steady(self) -> list[Trace]:
+        with self.hub() as hub, self.node(hub) as node:
+            return [watch("steady", node, node.submit("acme/big")["id"])]
+
+    def halves(self) -> list[Trace]:
+        with self.hub() as hub, self.node(hub) as node:
+            pull = node.submit("acme/big")["id"]
+            return [
+                watch("link halves at 40 %", node, pull, change=lambda: hub.set(rate_bytes_per_s=RATE // 2))
+            ]
+
+    def second(self) -> list[Trace]:
+        """The first pull as if nothing were, and the second behind it: known to the daemon, so no change for it."""
+        with self.hub() as hub, self.node(hub) as node:
+            first = node.submit("acme/big")["id"]
+            started: list[str] = []
+            one = watch(
+                "second pull: first",
+                node,
+                first,
+                change=lambda: started.append(node.submit("acme/other")["id"]),
+                announced=True,
+            )
+            return [one, watch("second pull: second", node, started[0])]
+
+    def joins(self) -> list[Trace]:
+        self._runs += 1
+        with self.hub() as hub, Fleet(self.directory / f"fleet{self._runs}", hub, 2) as fleet:
+            fleet.nodes[0].submit("acme/big")
+            first = fleet.nodes[0].submit("acme/big")["id"]
+            late: list[str] = []
+            one = watch(
+                "others join late: first",
+                fleet.nodes[0],
+                first,
+                change=lambda: late.append(fleet.nodes[1].submit("acme/big")["id"]),
+                at_share=0.3,
+            )
+            return [one]
+
+    def late(self) -> list[Trace]:
+        self._runs += 1
+        with self.hub() as hub, Fleet(self.directory / f"fleet{self._runs}", hub, 2) as fleet:
+            ahead = fleet.nodes[0].submit("acme/big")["id"]
+            while (
+                not (view := fleet.nodes[0].view(ahead))["bytes_total"]
+                or view["bytes_done"] < 0.3 * SIZE_BYTES
+            ):
+                time.sleep(LOOK_S)
+            return [watch("others join late: late", fleet.nodes[1], fleet.nodes[1].submit("acme/big")["id"])]
+
+    def limit(self) -> list[Trace]:
+        with self.hub() as hub, self.node(hub, **{"limits.hub_down": "12 MB/s"}) as node:
+            return [watch("limit of 12 MB/s", node, node.submit("acme/big")["id"])]
+
+    def small(self) -> list[Trace]:
+        with self.hub(latency_s=0.1) as hub, self.node(hub) as node:
+            return [watch("many small files", node, node.submit("acme/small")["id"])]
+
+    def before(self) -> list[Trace]:
+        """What `plan` says of a pull after one from the same Hub; printed, not a trace."""
+        with self.hub() as hub, self.node(hub) as node:
+            unknown = node.get("/v1/plan?repo=acme/big")
+            node.wait(node.submit("acme/other")["id"], timeout_s=PULL_MAX_S)
+            plan = node.get("/v1/plan?repo=acme/big")
+            began = time.monotonic()
+            node.wait(node.submit("acme/big")["id"], timeout_s=PULL_MAX_S)
+            took = time.monotonic() - began
+        error = abs(plan["eta_s"] - took) / took
+        told = "pass" if error <= 0.2 and unknown["eta_s"] is None else "MISS"
+        print(
+            f"before a pull: first {unknown['eta_s']} ({unknown['unknown_reason']}); then {plan['eta_s']:.1f} s"
+            f" [{plan['eta_low_s']:.1f}-{plan['eta_high_s']:.1f}], took {took:.1f} s: off by {error:.0%}  {told}"
+        )
+        return []
+
+
+SCENARIOS = ("steady", "halves", "second", "joins", "late", "limit", "small", "before")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="default: all")
+    parser.add_argument("--traces", type=Path, help="write the traces here, as JSON")
+    options = parser.parse_args()
+    scores: list[Score] = []
+    traces: list[Trace] = []
+    with tempfile.TemporaryDirectory(prefix="distd-eta-") as directory:
+        bench = Bench(Path(directory))
+        for name in options.scenarios or SCENARIOS:
+            found: list[Trace] = getattr(bench, name)()
+            traces += found
+            scores += [score(trace) for trace in found]
+            if found:
+                print(table(scores[-len(found) :]), flush=True)
+    if options.traces:
+        options.traces.write_text(json.dumps([asdict(trace) for trace in traces]))
+    print(f"\n{table(scores)}")
+    sys.exit(0 if all(all(each.goals().values()) for each in scores) else 1)
+
+
+if __name__ == "__main__":
+    main()

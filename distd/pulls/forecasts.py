@@ -1,0 +1,304 @@
+"""When each pull will be published: watches the node's rates twice a second, and puts them against what is left.
+
+Rates are the node's, not a pull's: pulls take the link in turn, so what is left of one stands behind what is left of
+those before it. What other members get from the Hub is seen in the ledgers, which name what somebody holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal, Protocol
+
+from distd.core.estimate import (
+    BACKLOG_S,
+    Cap,
+    Estimate,
+    Load,
+    Said,
+    Speed,
+    Speeds,
+    before_pull,
+    error_ratio,
+    estimate,
+    run_down,
+)
+from distd.core.pace import Pace, speed_of
+from distd.core.pull import BlobNeed, PullRecord
+from distd.core.rates import Meter
+from distd.pulls.active import ActivePull
+from distd.pulls.supply import BlobSupply
+from distd.pulls.views import need_sources
+from distd.store.workers import WorkClock
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+COST_SHARE = 20
+"""A look takes at most a twentieth of the time: over a repo of a hundred thousand files it takes a third of a second."""
+LEDGER_LEARNT_S = 3.0
+"""For so long after a blob is first seen its ledger is being learnt: that is not what members get meanwhile."""
+PRIOR_SPREAD = 0.25
+"""What a source gave the last times says this much about what it gives now."""
+SAID_MAX = 256
+"""Estimates kept of a pull to be scored at its end; when there are more, every second one is dropped."""
+WORKING = ("downloading", "verifying", "publishing")
+
+Source = Literal["hub", "cluster", "peers", "hashing", "start", "finish"]
+
+
+class Past(Protocol):
+    """What earlier pulls measured."""
+
+    def rate(self, source: Source) -> float | None:
+        """Units per second of use; None when it was never measured."""
+
+    def note(self, source: Source, amount: float, busy_s: float) -> None:
+        """One more measurement."""
+
+
+@dataclass
+class _Watched:
+    """What is remembered of a pull in work."""
+
+    said: list[Said] = field(default_factory=list)
+    every: int = 1
+    looks: int = 0
+    first_byte_at: float | None = None
+    hashed_at: float | None = None
+    latest: Estimate | None = None
+    latest_at: float = 0.0
+
+
+class Forecasts:
+    """`watch` is a task beside the API; `of` any time. `cluster` is filled here: what the cluster gets from the Hub, as far
+    as it is seen on this node. `scored` hears of every pull's median |error| / time left."""
+
+    def __init__(
+        self,
+        *,
+        hub: Meter,
+        peers: Meter,
+        cluster: Meter,
+        supply: BlobSupply,
+        hashed: WorkClock,
+        past: Past,
+        caps: Callable[[], tuple[Cap, ...]] = lambda: (),
+        scored: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._hub, self._peers, self._of_cluster = hub, peers, cluster
+        self._supply = supply
+        self._hashed = hashed
+        self._past = past
+        self._caps = caps
+        self._scored = scored
+        self._local, self._cluster, self._hashing = Pace(), Pace(), Pace()
+        self._own_before = 0
+        self._ledgers: dict[str, tuple[int, int, float]] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._was_busy = False
+
+    async def watch(self, active: Callable[[], Iterable[ActivePull]]) -> None:
+        cost_s = 0.0
+        while True:
+            await asyncio.sleep(max(LOOK_EVERY_S, cost_s * COST_SHARE))
+            began = time.monotonic()
+            try:
+                self.look(list(active()), began)
+            except Exception:  # an estimate is never worth a daemon
+                log.exception("estimates are not kept current")
+            cost_s = time.monotonic() - began
+
+    def look(self, pulls: list[ActivePull], now: float) -> None:
+        """One look at everything; `watch` does it."""
+        pulls = [pull for pull in pulls if pull.record.state in WORKING]
+        loads = {pull.record.id: self._load(pull, pulls) for pull in pulls}
+        busy = any(load.local_bytes for load in loads.values())
+        if busy and not self._was_busy:
+            self._local.restart()
+            self._cluster.restart()
+        self._was_busy = busy
+        self._follow_ledgers(pulls, now)
+        if busy:
+            self._local.observe(self._hub.total_bytes + self._peers.total_bytes, now)
+            self._cluster.observe(self._of_cluster.total_bytes, now)
+        usual = self._usual_hashing()
+        backlog = sum(load.backlog_bytes for load in loads.values())
+        if usual is not None and backlog > BACKLOG_S * usual:
+            self._hashing.observe(self._hashed.total_bytes, now)
+        else:
+            self._hashing.restart()
+        speeds = self._speeds(now)
+        for pull in pulls:
+            self._note(pull, loads[pull.record.id], speeds, now)
+        for pull_id in self._watched.keys() - loads.keys():
+            del self._watched[pull_id]
+
+    def of(self, pull: ActivePull, now: float) -> Estimate | None:
+        """None while it is not known."""
+        watched = self._watched.get(pull.record.id)
+        if watched is None or watched.latest is None or pull.record.state not in WORKING:
+            return None
+        return run_down(watched.latest, now - watched.latest_at)
+
+    def before(
+        self, hub_bytes: int, peer_bytes: int, pulls: Iterable[ActivePull], rate: float | None = None
+    ) -> Estimate | None:
+        """Of a pull that would be started now. `rate`: of the way to the Hub, instead of what was measured."""
+        ahead = sum(missing_of(each.record, self._supply) for each in pulls if each.record.state in WORKING)
+        hub = Speed(rate, 0.0) if rate is not None else self._known("cluster")
+        return before_pull(
+            hub_bytes + (ahead if hub_bytes else 0),
+            peer_bytes,
+            hub,
+            self._known("peers"),
+            self._speeds(time.monotonic()),
+            self._start_s(),
+        )
+
+    def has_measured(self, source: Source) -> bool:
+        return self._past.rate(source) is not None
+
+    def finished(self, pull: ActivePull, now: float) -> tuple[float, int] | None:
+        """The pull is complete: scores what was said of it. Returns the median error and of how many estimates."""
+        watched = self._watched.pop(pull.record.id, None)
+        if watched is None:
+            return None
+        if watched.hashed_at is not None:
+            self._past.note("finish", 1, now - watched.hashed_at)
+        errors = [error for said in watched.said if (error := error_ratio(said, now)) is not None]
+        if not errors:
+            return None
+        self._scored(median(errors))
+        return median(errors), len(errors)
+
+    # Inside.
+
+    def _known(self, source: Source) -> Speed | None:
+        rate = self._past.rate(source)
+        return Speed(rate, PRIOR_SPREAD) if rate else None
+
+    def _start_s(self) -> float:
+        rate = self._past.rate("start")
+        return 1 / rate if rate else 0.0
+
+    def _usual_hashing(self) -> float | None:
+        """What one thread hashes while it has something to hash."""
+        clock = self._hashed
+        return clock.total_bytes / clock.busy_s if clock.busy_s > 0 else self._past.rate("hashing")
+
+    def _speeds(self, now: float) -> Speeds:
+        hub, peers = self._hub.rate(10.0, now), self._peers.rate(10.0, now)
+        finishes = self._past.rate("finish")
+        usual, clock = self._usual_hashing(), self._hashed
+        hashing = speed_of(self._hashing) or (Speed(usual, 0.15) if usual else None)
+        return Speeds(
+            local=self._now_or_before(self._local, None),
+            hub=self._now_or_before(self._cluster, self._known("cluster")),
+            hashing=hashing,
+            from_peers=peers / (hub + peers) if hub + peers > 0 else 0.0,
+            finish_s=1 / finishes if finishes else 0.0,
+            caps=self._caps(),
+            disk_bound=clock.busy_s > 1.0 and clock.computing_s < 0.4 * clock.busy_s,
+        )
+
+    @staticmethod
+    def _now_or_before(pace: Pace, before: Speed | None) -> Speed | None:
+        """What is seen; what was seen before only until there is anything to see."""
+        return speed_of(pace) if pace.rate() is not None else before
+
+    def _load(self, pull: ActivePull, pulls: list[ActivePull]) -> Load:
+        mine = {need.etag: need for need in pull.record.needs}
+        ahead = {
+            need.etag: (need, other.record)
+            for other in pulls
+            if other is not pull and _place(other) < _place(pull)
+            for need in other.record.needs
+            if need.etag not in mine
+        }
+        local = hub = unhashed = backlog = 0
+        for need in mine.values():
+            if need.etag in pull.record.got:
+                continue
+            missing, hub_left, hashed = self._blob(need, pull.record)
+            local, hub = local + missing, hub + hub_left
+            unhashed += need.size_bytes - hashed
+            backlog += max(0, need.size_bytes - missing - hashed)
+        for need, record in ahead.values():
+            if need.etag not in record.got:
+                missing, hub_left, _ = self._blob(need, record)
+                local, hub = local + missing, hub + hub_left
+        return Load(local, hub, unhashed, backlog)
+
+    def _blob(self, need: BlobNeed, record: PullRecord) -> tuple[int, int, int]:
+        """Missing here, missing in the cluster, hashed."""
+        missing = need.size_bytes - sum(need_sources(record, need, self._supply.progress).values())
+        outlook = self._supply.outlook(need.etag)
+        if outlook is None:
+            return missing, missing, 0
+        hub_left = missing if outlook.hub_left_bytes is None else min(missing, outlook.hub_left_bytes)
+        return missing, hub_left, outlook.hashed_bytes
+
+    def _follow_ledgers(self, pulls: list[ActivePull], now: float) -> None:
+        """Adds up what other members got from the Hub: what the ledgers know beyond what this node fetched."""
+        from_others = 0
+        seen: dict[str, tuple[int, int, float]] = {}
+        for pull in pulls:
+            for need in pull.record.needs:
+                outlook = self._supply.outlook(need.etag) if need.etag not in seen else None
+                if outlook is None or outlook.hub_left_bytes is None:
+                    continue
+                own = (self._supply.progress(need.etag) or {}).get("hub", 0)
+                left_before, own_before, since = self._ledgers.get(
+                    need.etag, (outlook.hub_left_bytes, own, now)
+                )
+                if now - since > LEDGER_LEARNT_S:
+                    others = (left_before - outlook.hub_left_bytes) - (own - own_before)
+                    from_others += max(0, others)
+                seen[need.etag] = (outlook.hub_left_bytes, own, since)
+        self._ledgers = seen
+        own_total = self._hub.total_bytes
+        if moved := from_others + own_total - self._own_before:
+            self._of_cluster.add(moved, now)
+        self._own_before = own_total
+
+    def _note(self, pull: ActivePull, load: Load, speeds: Speeds, now: float) -> None:
+        watched = self._watched.setdefault(pull.record.id, _Watched())
+        if watched.first_byte_at is None and pull.meter.total_bytes:
+            watched.first_byte_at = now
+            if pull.record.started_at is not None:
+                self._past.note("start", 1, max(0.0, time.time() - pull.record.started_at))
+        if load.unhashed_bytes == 0 and watched.hashed_at is None:
+            watched.hashed_at = now
+        found = watched.latest = estimate(load, speeds)
+        watched.latest_at = now
+        watched.looks += 1
+        total = pull.record.bytes_total
+        if found is None or not total or watched.looks % watched.every:
+            return
+        done = 1 - missing_of(pull.record, self._supply) / total
+        watched.said.append(Said(now, done, found.eta_s, found.low_s, found.high_s))
+        if len(watched.said) > SAID_MAX:
+            watched.said = watched.said[::2]
+            watched.every *= 2
+
+
+def missing_of(record: PullRecord, supply: BlobSupply) -> int:
+    """Bytes that the pull lacks on this node."""
+    return sum(
+        need.size_bytes - sum(need_sources(record, need, supply.progress).values()) for need in record.needs
+    )
+
+
+def told_of(score: tuple[float, int]) -> str:
+    """For the pull's story."""
+    error, count = score
+    return f"its estimates were off by {error:.0%} of the time left (median of {count})"
+
+
+def _place(pull: ActivePull) -> tuple[int, int]:
+    return -pull.request.priority, pull.record.number
