@@ -18,7 +18,9 @@ from distd.errors import EXIT_CODES, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, E
 COMMANDS = {
     "pull": "Pull a repo into the node's cache, with progress.",
     "plan": "Show what a pull would fetch, without pulling.",
+    "estimate": "Show how long a pull would take.",
     "status": "Show the node, its cache, rates and active pulls.",
+    "top": "Show pulls, peers and rates live, full screen.",
     "pulls": "List pulls, newest first.",
     "show": "Show one pull with its files.",
     "cancel": "Cancel a pull.",
@@ -36,6 +38,7 @@ COMMANDS = {
     "peers": "List the members of the cluster.",
     "limits": "Show or set the node's bandwidth limits.",
     "prefetch": "List, add or remove what is kept present.",
+    "rates": "Show rates now and by the hour.",
     "cluster": "Set up a cluster.",
     "config": "Check or show the daemon's configuration.",
     "doctor": "Look for what is wrong and how to fix it.",

@@ -14,8 +14,10 @@ from distd.cli.text import (
     cut_start,
     format_left,
     format_percent,
+    format_range,
     format_rates,
     format_share,
+    limit_word,
     pad,
     plural,
     safe,
@@ -116,7 +118,12 @@ def _total_forms(pull: Pull) -> list[str]:
             pull["rate_bytes_per_s"], pull["rate_hub_bytes_per_s"], pull["rate_peers_bytes_per_s"]
         )
         left = f"  {format_left(pull['eta_s'])}" if pull["eta_s"] is not None else ""
+        between = format_range(pull["eta_low_s"], pull["eta_high_s"]) if left else ""
+        ranged = f"{left} ({between})" if between else left
+        limit = limit_word(pull["limited_by"]) if left else ""
         return [
+            *([f"{share}  {percent}  {rate} {split}{ranged}, limited by {limit}"] if limit else []),
+            f"{share}  {percent}  {rate} {split}{ranged}",
             f"{share}  {percent}  {rate} {split}{left}",
             f"{share}  {percent}  {rate}{left}",
             f"{share}  {percent}{left}",
@@ -128,7 +135,8 @@ def _total_forms(pull: Pull) -> list[str]:
             f"{share}  {percent}  paused: distctl resume {safe(pull['id'])} continues",
             f"{percent}  paused",
         ]
-    return [f"{share}  {percent}  {state}", f"{percent}  {state}"]
+    left = f"  {format_left(pull['eta_s'])}" if state in ("verifying", "publishing") and pull["eta_s"] else ""
+    return [f"{share}  {percent}  {state}{left}", f"{percent}  {state}"]
 
 
 def _fitting(forms: list[str], columns: int) -> str:
@@ -176,7 +184,10 @@ def _node_line(node: dict[str, Any], longest: int, columns: int) -> str:
     elif node["state"] == "downloading":
         parts.append(f"{format_rate(node['rate_bytes_per_s']):>10}")
         if node["eta_s"] is not None:
-            parts.append(format_left(node["eta_s"]))
+            between = format_range(node["eta_low_s"], node["eta_high_s"])
+            parts.append(
+                f"{format_left(node['eta_s'])} ({between})" if between else format_left(node["eta_s"])
+            )
     return cut_end("  " + "  ".join(parts).rstrip(), columns)
 
 

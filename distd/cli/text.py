@@ -75,6 +75,37 @@ def format_left(eta_s: float) -> str:
     return f"{format_duration(max(1.0, round(eta_s)))} left" if eta_s >= 10 else f"{round(eta_s)} s left"
 
 
+def format_range(low_s: float | None, high_s: float | None) -> str:
+    """`1 m 10 s to 1 m 50 s`, or `8 to 12 s`; empty where there is none."""
+    if low_s is None or high_s is None:
+        return ""
+    if high_s < 60:
+        return f"{low_s:.0f} to {max(1.0, high_s):.0f} s"
+    return f"{format_duration(max(1.0, round(low_s)))} to {format_duration(max(1.0, round(high_s)))}"
+
+
+def format_between(eta_s: float, low_s: float | None, high_s: float | None) -> str:
+    """`about 12 m 00 s (9 m 10 s to 14 m 50 s)`."""
+    between = format_range(low_s, high_s)
+    return f"about {format_duration(eta_s)}{f' ({between})' if between else ''}"
+
+
+_LIMITS = {
+    "hub": "the Hub",
+    "intake": "this node's intake",
+    "peer": "other members",
+    "disk": "the disk",
+    "hashing": "hashing",
+    "limit": "a bandwidth limit",
+    "waiting": "",
+}
+
+
+def limit_word(limited_by: str | None) -> str:
+    """What decides the time left, as people say it; empty where nothing is known."""
+    return "" if limited_by is None else _LIMITS.get(limited_by, safe(limited_by))
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 

@@ -44,13 +44,17 @@ def test_a_frame_fits_every_terminal(pull: dict[str, Any], columns: int, rows: i
         ({"eta_s": 4.2}, "2.0/8.0 GB  25%  1.42 GB/s (hub 1.31 peers 0.11)  4 s left"),
         ({"stalled_reason": "no source"}, "2.0/8.0 GB  25%  stalled: no source"),
         ({"state": "paused"}, "2.0/8.0 GB  25%  paused: distctl resume p0001 continues"),
-        ({"state": "verifying"}, "2.0/8.0 GB  25%  verifying"),
+        ({"state": "verifying"}, "2.0/8.0 GB  25%  verifying  1 m 28 s left"),
+        (
+            {"eta_s": 70.0, "eta_low_s": 61.0, "eta_high_s": 79.0, "limited_by": "hub"},
+            "2.0/8.0 GB  25%  1.42 GB/s (hub 1.31 peers 0.11)  1 m 10 s left (1 m 01 s to 1 m 19 s), limited by the Hub",
+        ),
         ({"state": "queued"}, "queued: waiting for its turn"),
         ({"state": "resolving", "bytes_total": None}, "resolving: asking the Hub for the list of files"),
     ],
 )
 def test_the_total_says_what_happens(pull: dict[str, Any], changes: dict[str, Any], line: str) -> None:
-    assert frame(pull | changes, 99, 24)[-1] == line
+    assert frame(pull | changes, 120, 24)[-1] == line
 
 
 def a_node(name: str, state: PullState, done: int, **more: Any) -> dict[str, Any]:

@@ -9,9 +9,8 @@ import click
 from distd.cli.options import Command, Settings, examples
 from distd.cli.output import document, say, table
 from distd.cli.selection import selection, selection_options
-from distd.cli.text import plural, safe, size
+from distd.cli.text import format_between, limit_word, plural, safe, size
 from distd.errors import EXIT_NO_SPACE
-from distd.units import format_duration
 
 
 @click.command(
@@ -73,7 +72,6 @@ def _reasons(plan: dict[str, Any]) -> str:
 def _time(plan: dict[str, Any]) -> str:
     if plan["eta_s"] is None:
         return f"unknown: {safe(plan['unknown_reason'] or 'nothing was measured yet')}"
-    between = ""
-    if plan["eta_low_s"] is not None and plan["eta_high_s"] is not None:
-        between = f" ({format_duration(plan['eta_low_s'])} to {format_duration(plan['eta_high_s'])})"
-    return f"about {format_duration(plan['eta_s'])}{between}"
+    limit = limit_word(plan["limited_by"])
+    between = format_between(plan["eta_s"], plan["eta_low_s"], plan["eta_high_s"])
+    return f"{between}, limited by {limit}" if limit else between
