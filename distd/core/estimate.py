@@ -158,6 +158,8 @@ def _arrival(load: Load, speeds: Speeds) -> tuple[float, float, Limit] | None:
     if load.hub_bytes <= 0 or hub is None or hub.rate <= 0:
         if by_local is None or local is None:
             return None
+        if 0 < load.hub_bytes < load.local_bytes:
+            return None  # members send faster than the rest will come, and how fast that is nobody knows
         return by_local, local.spread, "peer" if speeds.from_peers >= MOSTLY else "intake"
     by_hub, capped = _over_caps(load.hub_bytes, hub.rate, speeds.caps)
     if by_hub is None:

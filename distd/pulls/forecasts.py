@@ -98,6 +98,7 @@ class Forecasts:
         self._scored = scored
         self._local, self._cluster, self._hashing = Pace(), Pace(), Pace()
         self._own_before = 0
+        self._followed_at = 0.0
         self._ledgers: dict[str, tuple[int, int, float]] = {}
         self._watched: dict[str, _Watched] = {}
         self._was_busy = False
@@ -122,7 +123,8 @@ class Forecasts:
             self._local.restart()
             self._cluster.restart()
         self._was_busy = busy
-        self._follow_ledgers(pulls, now)
+        if self._follow_ledgers(pulls, now) and self._cluster.rate() is None:
+            self._cluster.restart()
         if busy:
             self._local.observe(self._hub.total_bytes + self._peers.total_bytes, now)
             self._cluster.observe(self._of_cluster.total_bytes, now)
@@ -243,8 +245,14 @@ class Forecasts:
         hub_left = missing if outlook.hub_left_bytes is None else min(missing, outlook.hub_left_bytes)
         return missing, hub_left, outlook.hashed_bytes
 
-    def _follow_ledgers(self, pulls: list[ActivePull], now: float) -> None:
-        """Adds up what other members got from the Hub: what the ledgers know beyond what this node fetched."""
+    def _follow_ledgers(self, pulls: list[ActivePull], now: float) -> bool:
+        """Adds up what other members got from the Hub: what the ledgers know beyond what this node fetched.
+
+        True while what a new ledger already knew cannot be told from what members get now.
+        """
+        usual = (self._cluster.rate() or 0.0) * (now - self._followed_at)
+        self._followed_at = now
+        learning = False
         from_others = 0
         seen: dict[str, tuple[int, int, float]] = {}
         for pull in pulls:
@@ -256,15 +264,17 @@ class Forecasts:
                 left_before, own_before, since = self._ledgers.get(
                     need.etag, (outlook.hub_left_bytes, own, now)
                 )
-                if now - since > LEDGER_LEARNT_S:
-                    others = (left_before - outlook.hub_left_bytes) - (own - own_before)
-                    from_others += max(0, others)
+                others = max(0, (left_before - outlook.hub_left_bytes) - (own - own_before))
+                if now - since <= LEDGER_LEARNT_S:
+                    learning, others = True, min(others, int(usual))
+                from_others += others
                 seen[need.etag] = (outlook.hub_left_bytes, own, since)
         self._ledgers = seen
         own_total = self._hub.total_bytes
         if moved := from_others + own_total - self._own_before:
             self._of_cluster.add(moved, now)
         self._own_before = own_total
+        return learning
 
     def _note(self, pull: ActivePull, load: Load, speeds: Speeds, now: float) -> None:
         watched = self._watched.setdefault(pull.record.id, _Watched())

@@ -71,6 +71,7 @@ def test_the_published_moment_is_estimated_so_what_arrived_out_of_order_is_hashe
 def test_what_is_not_known_is_not_guessed() -> None:
     assert estimate(ALONE, replace(SPEEDS, local=None, hub=None)) is None
     assert estimate(ALONE, replace(SPEEDS, local=Speed(0, 0.1), hub=Speed(0, 0.1))) is None
+    assert estimate(replace(ALONE, hub_bytes=700), replace(SPEEDS, local=Speed(500, 0.1), hub=None)) is None
     assert estimate(Load(0, 0, 10, 10), replace(SPEEDS, hashing=None)) is None
 
 
