@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ SIZE_BYTES = 640 * MB
 LOOK_S = 0.2
 PULL_MAX_S = 600.0
 
-Change = Callable[[], None]
+Change = Callable[[], object]
 
 
 def watch(
@@ -147,6 +148,13 @@ class Bench:
         with self.hub() as hub, self.node(hub, **{"limits.hub_down": "12 MB/s"}) as node:
             return [watch("limit of 12 MB/s", node, node.submit("acme/big")["id"])]
 
+    def window(self) -> list[Trace]:
+        """Set while it runs: nobody announced it, but the daemon knows its limits from then on."""
+        with self.hub() as hub, self.node(hub) as node:
+            pull = node.submit("acme/big")["id"]
+            begin = partial(node.ask, "PUT", "/v1/limits", {"hub_down": RATE // 2})
+            return [watch("limit begins at 40 %", node, pull, change=begin)]
+
     def small(self) -> list[Trace]:
         with self.hub(latency_s=0.1) as hub, self.node(hub) as node:
             return [watch("many small files", node, node.submit("acme/small")["id"])]
@@ -169,7 +177,7 @@ class Bench:
         return []
 
 
-SCENARIOS = ("steady", "halves", "second", "joins", "late", "limit", "small", "before")
+SCENARIOS = ("steady", "halves", "second", "joins", "late", "limit", "window", "small", "before")
 
 
 def main() -> None:

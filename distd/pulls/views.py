@@ -91,7 +91,7 @@ def pull_view(
         eta_s=left.eta_s if left else None,
         eta_low_s=left.low_s if left else None,
         eta_high_s=left.high_s if left else None,
-        limited_by=left.limited_by if left and record.state != "complete" else None,
+        limited_by=_limited_by(record, left, stalled_reason),
         stalled_reason=stalled_reason,
         files=file_views,
         error=error_view(record.problem),
@@ -100,6 +100,14 @@ def pull_view(
         started_at=rfc3339(record.started_at),
         finished_at=rfc3339(record.finished_at),
     )
+
+
+def _limited_by(record: PullRecord, left: Estimate | None, stalled_reason: str | None) -> str | None:
+    if record.state == "complete":
+        return None
+    if left is not None:
+        return left.limited_by
+    return "waiting" if stalled_reason is not None else None
 
 
 def _file_view(record: PullRecord, by_need: dict[str, dict[str, int]], file: ManifestFile) -> FileView:
