@@ -117,7 +117,7 @@ class Forecasts:
     def look(self, pulls: list[ActivePull], now: float) -> None:
         """One look at everything; `watch` does it."""
         pulls = [pull for pull in pulls if pull.record.state in WORKING]
-        loads = {pull.record.id: self._load(pull, pulls) for pull in pulls}
+        loads = self._loads(pulls)
         busy = any(load.local_bytes for load in loads.values())
         if busy and not self._was_busy:
             self._local.restart()
@@ -147,16 +147,13 @@ class Forecasts:
             return None
         return run_down(watched.latest, now - watched.latest_at)
 
-    def before(
-        self, hub_bytes: int, peer_bytes: int, pulls: Iterable[ActivePull], rate: float | None = None
-    ) -> Estimate | None:
-        """Of a pull that would be started now. `rate`: of the way to the Hub, instead of what was measured."""
+    def before(self, hub_bytes: int, peer_bytes: int, pulls: Iterable[ActivePull]) -> Estimate | None:
+        """Of a pull that would be started now."""
         ahead = sum(missing_of(each.record, self._supply) for each in pulls if each.record.state in WORKING)
-        hub = Speed(rate, 0.0) if rate is not None else self._known("cluster")
         return before_pull(
             hub_bytes + (ahead if hub_bytes else 0),
             peer_bytes,
-            hub,
+            self._known("cluster"),
             self._known("peers"),
             self._speeds(time.monotonic()),
             self._start_s(),
@@ -213,28 +210,24 @@ class Forecasts:
         """What is seen; what was seen before only until there is anything to see."""
         return speed_of(pace) if pace.rate() is not None else before
 
-    def _load(self, pull: ActivePull, pulls: list[ActivePull]) -> Load:
-        mine = {need.etag: need for need in pull.record.needs}
-        ahead = {
-            need.etag: (need, other.record)
-            for other in pulls
-            if other is not pull and _place(other) < _place(pull)
-            for need in other.record.needs
-            if need.etag not in mine
-        }
-        local = hub = unhashed = backlog = 0
-        for need in mine.values():
-            if need.etag in pull.record.got:
-                continue
-            missing, hub_left, hashed = self._blob(need, pull.record)
-            local, hub = local + missing, hub + hub_left
-            unhashed += need.size_bytes - hashed
-            backlog += max(0, need.size_bytes - missing - hashed)
-        for need, record in ahead.values():
-            if need.etag not in record.got:
-                missing, hub_left, _ = self._blob(need, record)
-                local, hub = local + missing, hub + hub_left
-        return Load(local, hub, unhashed, backlog)
+    def _loads(self, pulls: Iterable[ActivePull]) -> dict[str, Load]:
+        """By pull: what is left of it and of all that go before it, each blob counted once. One walk over everything."""
+        loads: dict[str, Load] = {}
+        counted: set[str] = set()
+        local = hub = 0
+        for pull in sorted(pulls, key=_place):
+            unhashed = backlog = 0
+            for need in pull.record.needs:
+                if need.etag in pull.record.got:
+                    continue
+                missing, hub_left, hashed = self._blob(need, pull.record)
+                unhashed += need.size_bytes - hashed
+                backlog += max(0, need.size_bytes - missing - hashed)
+                if need.etag not in counted:
+                    counted.add(need.etag)
+                    local, hub = local + missing, hub + hub_left
+            loads[pull.record.id] = Load(local, hub, unhashed, backlog)
+        return loads
 
     def _blob(self, need: BlobNeed, record: PullRecord) -> tuple[int, int, int]:
         """Missing here, missing in the cluster, hashed."""
