@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from peers import piece_set, rendezvous
 from peers.blob import Blob
+from peers.fetch_turns import FetchTurns
 from peers.invariants import require
 from peers.lead_events import (
     Answer,
@@ -57,22 +58,8 @@ REPORTS_PER_S = 200.0
 WAIT_S_MAX = 30.0
 """The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
 
-LEASES_ALWAYS = 4
-"""Spans under way at the same time whatever is known of the rates; more, once these are measured."""
-
-PIECE_S = 0.5
-PIECE_S_MAX = 1.0
-"""A member gets further spans as long as a piece then arrives within the first, and further members fetch at all as long
-as it does within the second: what arrives in many pieces at a time arrives later, and is passed on later."""
-
-SLOWER_MIN = 3.0
-"""A member so much slower than the fastest that fetches is looked at closely, see `Lead._in_time`."""
-
 STARTING_S = 1.0
 """Others of the cluster may be about to want the blob too: until they had time to say so, leases are for as many."""
-
-RELAYS = 3
-"""Times that a piece crosses the link of who fetched it before the others have it: in, and out to more than one."""
 
 FOREVER = float("inf")
 
@@ -100,7 +87,7 @@ class Lead:
         self._auditing = False
         self._last_wave = now - NEWS_GAP_S
         self._news = False
-        self._rates: dict[str, float] = {}
+        self._turns = FetchTurns(blob.piece_len_bytes)
         self._started_at = now
 
     def __repr__(self) -> str:
@@ -154,7 +141,7 @@ class Lead:
         if request.last_term > self.term and member not in self._awaited:
             self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
         self._note_report(request.report, now)
-        self._rates[member] = request.rate_bytes_per_s
+        self._turns.heard(member, request.rate_bytes_per_s)
         if request.report.leaving:
             self._forget(member)
             return [Answer(member, self._answer(request, now))]
@@ -251,7 +238,7 @@ class Lead:
     def _forget(self, member: str) -> None:
         self._news = self._news or member in self.standings
         self.standings.forget(member)
-        self._rates.pop(member, None)
+        self._turns.forget(member)
         self.leases.drop_member(member)
         self._parked.pop(member, None)
         self._heard(member)
@@ -321,12 +308,14 @@ class Lead:
                 wanted = self._grantable(member, now)
             if not wanted:
                 return
-            rate = request.rate_bytes_per_s / self._leases_each(now)
-            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), self._sharers(now))
+            sharers = self._sharers(now)
+            rate = request.rate_bytes_per_s / self._turns.each(self.leases.rate_bytes_per_s(now), sharers)
+            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), sharers)
             span = piece_set.first_run(wanted, longest)
             expected_s = len(span) * self.blob.piece_len_bytes / rate if rate > 0 else 0.0
             again = bool(span.pieces & self.standings[member].held)
             self.leases.grant(member, span, now, expected_s=expected_s, again=again)
+            self._turns.took(member, len(span))
 
     def _may_be_granted(self, member: str, now: float) -> bool:
         standing = self.standings[member]
@@ -337,21 +326,14 @@ class Lead:
             and now >= self._hub_pause_until
             and now >= standing.hub_retry_at
             and not blamed
-            and self._admits(member, now)
             and self._has_room(member, now)
         )
 
     def _has_room(self, member: str, now: float) -> bool:
         """Whether the member's spans leave room for one more; one at its last piece may be followed by the next."""
-        leases = self.leases.of(member)
-        busy = sum(len(lease.span) > 1 for lease in leases)
-        each = self._leases_each(now)
-        return busy < each and len(leases) < min(each + 1, LEASES_PER_MEMBER_MAX)
-
-    def _leases_each(self, now: float) -> int:
-        """Spans that each member may have under way."""
-        by_rate = self.leases.rate_bytes_per_s(now) * PIECE_S / self.blob.piece_len_bytes
-        return max(1, int(max(LEASES_ALWAYS, by_rate) / self._sharers(now)))
+        each = self._turns.each(self.leases.rate_bytes_per_s(now), self._sharers(now))
+        count = len(self.leases.of(member))
+        return self.leases.busy(member) < each and count < min(each + 1, LEASES_PER_MEMBER_MAX)
 
     def _sharers(self, now: float) -> int:
         """Members that fetch, or would if they were granted something."""
@@ -361,23 +343,26 @@ class Lead:
         fetchers = sum(each.may_fetch and each.held != everything for each in self.standings.members.values())
         return max(1, fetchers)
 
-    def _admits(self, member: str, now: float) -> bool:
-        """Whether the members' links to the Hub bear one more: beyond that a piece only takes longer.
-
-        Many members behind one link would each creep through a piece, and what is fetched by all at once arrives late.
-        """
-        holders = self.leases.holders - {member}
-        if len(holders) < LEASES_ALWAYS or member in self.leases.holders:
-            return True
-        return self.leases.rate_bytes_per_s(now) * PIECE_S_MAX >= self.blob.piece_len_bytes * (
-            len(holders) + 1
+    def _is_next(self, member: str, now: float) -> bool:
+        """Whether one of the spans that may be under way is free, and nobody who waits comes before this member."""
+        spans = self._turns.spans(self.leases.rate_bytes_per_s(now), self._sharers(now))
+        free = spans - self.leases.busy()
+        waiting = {
+            name
+            for name, (request, _) in (self._parked.items() if free > 0 else ())
+            if request.room > 0 and name in self.standings and self._may_be_granted(name, now)
+        }
+        unheld = self._unheld() if waiting else piece_set.EMPTY
+        return member in self._turns.next_up(
+            {member, *(name for name in waiting if self._in_time(name, unheld, now))}, free
         )
 
     def _grantable(self, member: str, now: float) -> PieceSet:
         """The pieces this member could be given now: those of the first need that has any."""
         if member not in self.standings or not self._may_be_granted(member, now):
             return piece_set.EMPTY
-        return self._free(member, now)
+        free = self._free(member, now)
+        return free if free and self._is_next(member, now) else piece_set.EMPTY
 
     def _free(self, member: str, now: float) -> PieceSet:
         """The pieces that are nobody's, of the member's first need that has any."""
@@ -386,27 +371,22 @@ class Lead:
         return next((free for need in self._needs(member, now) if (free := need & ~self.leases.taken)), 0)
 
     def _in_time(self, member: str, unheld: PieceSet, now: float) -> bool:
-        """Whether a piece fetched by this member would be with the others before these are through with all of them.
+        """Whether the others would not wait for a piece fetched by this member."""
+        left_bytes = unheld.bit_count() * self.blob.piece_len_bytes
+        rate = self.leases.rate_bytes_per_s(now)
+        return self._turns.in_time(member, self.leases.holders, left_bytes, rate)
 
-        One much slower than the rest would else be what they wait for at the end; while it is nobody's turn but its own,
-        it fetches whatever its rate.
-        """
-        own = self._rates.get(member, 0.0)
-        fastest = max((self._rates.get(name, 0.0) for name in self.leases.holders - {member}), default=0.0)
-        if own <= 0.0 or fastest < SLOWER_MIN * own:
-            return True
-        left_s = (
-            unheld.bit_count() * self.blob.piece_len_bytes / max(fastest, self.leases.rate_bytes_per_s(now))
-        )
-        return RELAYS * self.blob.piece_len_bytes / own < left_s
+    def _unheld(self) -> PieceSet:
+        """The pieces that nobody honest holds."""
+        blamed = frozenset(self.ledger.blamed())
+        return self.blob.all_pieces & ~self.standings.held_by_any(but=blamed) & ~self.ledger.disputed
 
     def _needs(self, member: str, now: float) -> tuple[PieceSet, ...]:
         """What the module's docstring lists, in that order."""
         ledger = self.ledger
-        held = self.standings.held_by_any(but=frozenset(ledger.blamed()))
         claimed = ledger.claimed_by(member)
         second_try = self._second_try(member) if ledger.disputed or self._auditing else 0
-        unheld = self.blob.all_pieces & ~held & ~ledger.disputed
+        unheld = self._unheld()
         return (
             unheld if self._in_time(member, unheld, now) else piece_set.EMPTY,
             ledger.disputed & (~claimed | second_try),

@@ -15,7 +15,7 @@ from peers.invariants import require
 from peers.messages import Lease, LeaseKey, Progress
 from peers.piece_set import PieceSet, Span
 
-LEASE_S = 1.5
+LEASE_S = 1.0
 """Intended duration of one lease: long enough that asking costs nothing, short enough that little is lost with it."""
 
 PROGRESS_EXPECTED_S = 5.0
@@ -23,10 +23,14 @@ PROGRESS_EXPECTED_S = 5.0
 
 OVERDUE_S = 3.0
 OVERDUE_FACTOR = 4.0
-OVERDUE_PACE = 1 / 3
-NEARLY_DONE_S = 2.0
+NEARLY_DONE_S = 3.0
+SLOWER_MIN = 3.0
 """A lease that creeps this long, plus so many times its expected duration, is taken from its member as soon as another
-member has nothing left to fetch that gets more than three times its pace from the Hub; unless it is nearly done."""
+member has nothing left to fetch, unless at its present pace it is nearly done, or that other one would hardly be faster: what
+arrived of a piece that is taken away was fetched in vain."""
+
+PACE_MEMORY_S = 2.0
+"""A lease's pace is that of the last seconds: while others have nothing to fetch, its own connection gets faster."""
 
 RATE_MEMORY_S = 3.0
 """How fast the measured rate of all leases together follows."""
@@ -58,6 +62,8 @@ class LeaseRecord:
     overdue_at: float
     deadline: float
     again: bool
+    pace_bytes_per_s: float = 0.0
+    progressed_at: float = 0.0
 
 
 def lease_pieces(rate_bytes_per_s: float, piece_len_bytes: int, free_pieces: int, fetchers: int) -> int:
@@ -104,6 +110,11 @@ class LeaseTable:
             Lease(record.lease.key, record.remaining, member)
             for record in self._by_member.get(member, {}).values()
         )
+
+    def busy(self, member: str | None = None) -> int:
+        """Leases of this member, or of all, that are not at their last piece or have only just begun."""
+        records = self._records if member is None else self._by_member.get(member, {})
+        return sum(len(record.remaining) > 1 or not record.done_bytes for record in records.values())
 
     def rate_bytes_per_s(self, now: float) -> float:
         """What all leases together bring from the Hub, by the reports on them."""
@@ -176,8 +187,7 @@ class LeaseTable:
             for record in self._records.values()
             if record.lease.member != asker
             and now > record.overdue_at
-            and record.done_bytes < rate_bytes_per_s * OVERDUE_PACE * (now - record.granted_at)
-            and not self._nearly_done(record, now)
+            and self._creeps(record, rate_bytes_per_s, now)
         ]
         if not overdue:
             return None
@@ -211,7 +221,13 @@ class LeaseTable:
 
     def _renew(self, record: LeaseRecord, progress: Progress, now: float) -> None:
         if progress.done_bytes > record.done_bytes:
-            self._measure(progress.done_bytes - record.done_bytes, now)
+            done_bytes = progress.done_bytes - record.done_bytes
+            self._measure(done_bytes, now)
+            since = record.progressed_at or record.granted_at
+            pace = done_bytes / max(now - since, 0.05)
+            weight = 1 - math.exp(-max(now - since, 0.05) / PACE_MEMORY_S) if record.progressed_at else 1.0
+            record.pace_bytes_per_s += weight * (pace - record.pace_bytes_per_s)
+            record.progressed_at = now
             record.done_bytes = progress.done_bytes
             record.deadline = now + PROGRESS_EXPECTED_S
         start = min(max(record.remaining.start, progress.remaining.start), record.remaining.stop)
@@ -240,9 +256,15 @@ class LeaseTable:
             del self._by_member[member]
         self._count_taken()
 
-    def _nearly_done(self, record: LeaseRecord, now: float) -> bool:
+    def _creeps(self, record: LeaseRecord, rate_bytes_per_s: float, now: float) -> bool:
+        """Whether somebody with this rate would be through with the lease much sooner."""
         left_bytes = len(record.lease.span) * self._piece_len_bytes - record.done_bytes
-        return left_bytes * (now - record.granted_at) <= NEARLY_DONE_S * record.done_bytes
+        silent_s = now - (record.progressed_at or record.granted_at)
+        pace = record.pace_bytes_per_s * math.exp(-silent_s / PACE_MEMORY_S)
+        anew_bytes = len(record.remaining) * self._piece_len_bytes
+        return left_bytes > NEARLY_DONE_S * pace and (
+            left_bytes * rate_bytes_per_s > SLOWER_MIN * anew_bytes * pace
+        )
 
     def _measure(self, size_bytes: int, now: float) -> None:
         """A leaky sum: bytes spread over the memory they fade in."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from peers import rendezvous
+from peers.fetch_turns import FETCHERS_ALWAYS
 from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, STARTING_S, Lead
 from peers.lead_events import (
     Answer,
@@ -14,7 +15,7 @@ from peers.lead_events import (
     Refuse,
 )
 from peers.leases import PROGRESS_EXPECTED_S
-from peers.messages import LeadAnswer, SwarmPhase
+from peers.messages import LeadAnswer, Progress, SwarmPhase
 from peers.piece_set import Span
 from tests.peers_core.builders import MIB, PIECES, ask, claim, lead_of, report
 
@@ -233,7 +234,7 @@ def test_only_as_many_members_fetch_as_the_link_bears() -> None:
     for member in names:
         lead.handle(ProbeAnswered(member, None), 0.0)
     granted = [name for name in names if one_answer(ask(lead, report(name), 0.0, room=1)).leases]
-    assert len(granted) == 4
+    assert len(granted) == FETCHERS_ALWAYS
 
 
 def test_a_lead_counts_who_still_fills_from_the_hot_swarm() -> None:
@@ -255,9 +256,23 @@ def test_each_member_fetches_one_span_at_a_time_while_the_link_is_narrow() -> No
     for member in (FIRST, SECOND, THIRD):
         ask(lead, report(member), now)
     answer = one_answer(ask(lead, report(FIRST), now, room=8, rate_bytes_per_s=MIB))
-    assert spans(answer) == [Span(0, 1), Span(1, 2)], "the next one while the last piece of the first arrives"
-    again = one_answer(ask(lead, report(FIRST), now + 0.1, room=8))
-    assert (spans(again), again.unleased) == (spans(answer), True)
+    assert (spans(answer), answer.unleased) == ([Span(0, 1)], True)
+    arriving = (Progress(answer.leases[0].key, Span(0, 1), MIB // 2),)
+    again = one_answer(ask(lead, report(FIRST, fetching=arriving), now, room=8, rate_bytes_per_s=MIB))
+    assert spans(again) == [Span(0, 1), Span(1, 2)], "the next one while the last piece of the first arrives"
+
+
+def test_members_that_wait_are_served_by_turns() -> None:
+    names = [f"m{number}" for number in range(12)]
+    me = rendezvous.order("blob", names)[0]
+    lead = lead_of(*names, me=me)
+    for member in names:
+        lead.handle(ProbeAnswered(member, None), 0.0)
+    for member in names:
+        ask(lead, report(member), 0.0, room=1, wait_s=30.0)
+    fetching = lead.leases.holders
+    assert len(fetching) == FETCHERS_ALWAYS
+    assert not any(name in fetching for name in lead._parked)
 
 
 def test_a_slow_member_gets_nothing_that_the_others_would_wait_for() -> None:

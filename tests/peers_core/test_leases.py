@@ -128,7 +128,7 @@ def test_a_slow_hub_is_no_reason_to_take_a_lease_from_somebody_as_fast_as_onesel
     table.note("a", Progress(lease.key, Span(0, 4), MIB), OVERDUE_S + 1)
     as_fast = MIB / (OVERDUE_S + 1)
     assert table.take_overdue("c", as_fast, OVERDUE_S + 1) is None
-    assert table.take_overdue("c", 4 * as_fast, OVERDUE_S + 1) == lease
+    assert table.take_overdue("c", 8 * as_fast, OVERDUE_S + 1) == lease
 
 
 def test_a_pause_of_the_hub_moves_deadlines(table: LeaseTable) -> None:
