@@ -17,6 +17,7 @@ import click
 
 from distd import __version__
 from distd.api.access import ACCESS
+from distd.api.ports import Ports
 from distd.api.server import build_app, serve
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
@@ -24,6 +25,7 @@ from distd.config.sections import LimitsSection, PrefetchEntry
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.rates import Meter
+from distd.core.tally import Tally
 from distd.diagnosis.examination import Examination
 from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError
 from distd.hub.fetcher import Fetcher
@@ -31,6 +33,7 @@ from distd.hub.resolver import Resolver
 from distd.limits import LimitService, LoneBandwidth
 from distd.logs import set_up_logging
 from distd.models import ModelService
+from distd.monitoring import MonitoringService
 from distd.node import NodeService
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
@@ -140,6 +143,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     database = await Database.open(str(state_dir / "distd.sqlite"))
     stack.push_async_callback(database.close)
 
+    tally = Tally()
     ca_file = config.hub.ca_file or None
     resolver = Resolver(
         config.hub.endpoint,
@@ -147,6 +151,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         user_agent=USER_AGENT,
         ca_file=ca_file,
         give_up_after_s=min(METADATA_GIVE_UP_S, config.hub.give_up_after),
+        on_response=tally.hub_answered,
     )
     stack.push_async_callback(resolver.close)
     pacers = Pacers.make()
@@ -157,6 +162,8 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         connections=config.hub.connections,
         ca_file=ca_file,
         pace=pacers.hub,
+        on_wire=tally.hub_received,
+        on_response=tally.hub_answered,
     )
     await stack.enter_async_context(fetcher)
     transfers = Transfers(
@@ -165,6 +172,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         piece_length_bytes=piece_length_bytes,
         connections=config.hub.connections,
         give_up_after_s=config.hub.give_up_after,
+        tally=tally,
     )
     stack.push_async_callback(transfers.close)
     supply: BlobSupply = transfers
@@ -179,6 +187,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             fetcher=fetcher,
             hub_meter=transfers.hub_meter,
             peers_meter=peers_meter,
+            tally=tally,
             pacers=pacers,
         )
         awaited_s = COMPANY_AWAITED_S if config.cluster.join else 0.0
@@ -192,6 +201,8 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             manifests=manifests,
             may_fetch=config.hub.fetch,
             peers_meter=peers_meter,
+            company=member.company,
+            tally=tally,
             pacers=pacers,
             company_awaited_s=awaited_s,
         )
@@ -244,6 +255,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         hashed=blobs.workers.hashed,
         past=history,
         caps=lambda: limits.hub_caps(is_alone=company is None),
+        scored=tally.observe_eta_error,
     )
     pull_table = PullTable(database)
     pulls = PullService(
@@ -254,6 +266,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         table=pull_table,
         publish=models.publish,
         forecasts=forecasts,
+        tally=tally,
     )
     await models.open()
     stack.push_async_callback(pulls.close)
@@ -284,6 +297,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
         ),
     )
+    monitoring = MonitoringService(config, tally, node, pulls, company)
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
@@ -292,16 +306,13 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
-        fleet,
-        models,
-        node,
-        limits,
-        prefetch,
+        Ports(fleet, models, node, limits, prefetch, monitoring),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )
     reload.set_limits = limits.reload
     reload.set_prefetch = prefetch.reload
+    reload.set_outcome = tally.reload_ended
     reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)
     bound = await stack.enter_async_context(serve(app, config.api.listen, config.api.socket))
     where = ", ".join([*(f"http://{address}" for address in bound.tcp), *filter(None, [bound.socket])])
@@ -334,6 +345,7 @@ class Reload:
         self.set_api_token: Callable[[str], None] = lambda _: None
         self.set_limits: Callable[[LimitsSection], None] = lambda _: None
         self.set_prefetch: Callable[[Sequence[PrefetchEntry]], None] = lambda _: None
+        self.set_outcome: Callable[[bool], None] = lambda _: None
         self.manager = ServiceManager({})
 
     def __call__(self) -> None:
@@ -349,11 +361,13 @@ class Reload:
             token = read_token(config.api.token_file) if config.api.token_file else None
         except (ConfigError, DistdError) as error:
             log.error("reload failed, nothing changed: %s", error)
+            self.set_outcome(False)
             return
         logging.getLogger().setLevel(config.node.log_level.upper())
         self.set_api_token(token or "")
         self.set_limits(config.limits)
         self.set_prefetch(config.prefetch)
+        self.set_outcome(True)
         log.info("reloaded: limits, prefetch, log level and tokens; other keys take effect at the next start")
 
 

@@ -88,26 +88,34 @@ class NodeService:
             await asyncio.sleep(USAGE_INTERVAL_S)
 
     def status(self) -> StatusView:
-        config, now = self._config, time.monotonic()
+        config = self._config
         return StatusView(
             node=config.node.name,
             version=__version__,
-            uptime_s=now - self._started,
+            uptime_s=time.monotonic() - self._started,
             ready=not self.unready_reasons(),
             hub_endpoint=config.hub.endpoint,
             cluster=self._company.view() if self._company else ClusterView(config.cluster.name, 1, 1),
-            cache=CacheView(
-                hub_dir=os.path.abspath(config.hub_dir),
-                store_dir=os.path.abspath(config.store_dir),
-                bytes=self._usage_bytes,
-                free_bytes=self._blobs.free_bytes(),
-                max_bytes=config.cache.max_bytes,
-            ),
-            rates=RatesView(
-                hub_bytes_per_s=self._hub_meter.rate(RATE_WINDOW_S, now),
-                peers_bytes_per_s=self._peers_meter.rate(RATE_WINDOW_S, now),
-            ),
+            cache=self.cache(),
+            rates=self.current_rates(),
             active_pulls=tuple(self._active_pulls()),
+        )
+
+    def cache(self) -> CacheView:
+        config = self._config
+        return CacheView(
+            hub_dir=os.path.abspath(config.hub_dir),
+            store_dir=os.path.abspath(config.store_dir),
+            bytes=self._usage_bytes,
+            free_bytes=self._blobs.free_bytes(),
+            max_bytes=config.cache.max_bytes,
+        )
+
+    def current_rates(self) -> RatesView:
+        now = time.monotonic()
+        return RatesView(
+            hub_bytes_per_s=self._hub_meter.rate(RATE_WINDOW_S, now),
+            peers_bytes_per_s=self._peers_meter.rate(RATE_WINDOW_S, now),
         )
 
     async def summary(self) -> str:
@@ -115,10 +123,8 @@ class NodeService:
         reasons = await asyncio.to_thread(self.unready_reasons)
         if reasons:
             return f"not ready: {'; '.join(reasons)}"
-        now = time.monotonic()
-        hub, peers = (
-            format_rate(meter.rate(RATE_WINDOW_S, now)) for meter in (self._hub_meter, self._peers_meter)
-        )
+        rates = self.current_rates()
+        hub, peers = format_rate(rates.hub_bytes_per_s), format_rate(rates.peers_bytes_per_s)
         pulls = len(self._active_pulls())
         return f"{pulls} active pull{'' if pulls == 1 else 's'}, hub {hub}, peers {peers}"
 

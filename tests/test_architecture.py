@@ -87,6 +87,11 @@ RULES: tuple[Only | Sole | Never, ...] = (
     ),
     Sole("huggingface_hub", ("distd/hub/*",), "the rest of the program knows our manifests, not its classes"),
     Sole("apscheduler", ("distd/schedule.py",), "one library, one importer"),
+    Sole(
+        "prometheus_client",
+        ("distd/api/metrics.py",),
+        "the program counts in plain numbers; one library, one importer",
+    ),
     Sole("click", ("distd/cli/*", "distd/main.py"), "only programs have a command line"),
     Sole("rich", ("distd/cli/*",), "only distctl draws on a terminal"),
     Sole(
@@ -238,6 +243,7 @@ def test_the_core_imports_of_the_standard_library_only_what_is_named_there() -> 
         ("distd/pulls/planner.py", "from huggingface_hub.hf_api import RepoFile"),
         ("peers/engine.py", "import huggingface_hub"),
         ("distd/main.py", "from apscheduler.schedulers.asyncio import AsyncIOScheduler"),
+        ("distd/pulls/service.py", "from prometheus_client import Counter"),
         ("distd/api/server.py", "import click"),
         ("distd/api/server.py", "from rich.table import Table"),
         ("distd/store/blobs.py", "import aiohttp"),

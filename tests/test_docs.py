@@ -22,17 +22,23 @@ import pytest
 
 from distd import errors
 from distd.api import rate_schema, schema
+from distd.api.metrics import families
+from distd.api.ports import Ports
 from distd.api.server import build_app
 from distd.cli.main import COMMANDS
 from distd.cli.options import shared_options
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import NOT_IN_THIS_VERSION
 from distd.config.sections import LimitWindow, PrefetchEntry
+from tests.api.memory import MemoryDaemon
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-    *(f"docs/{name}.md" for name in ("API", "CLI", "CLUSTER", "CONFIG", "OPERATIONS", "SERVING", "THREATS")),
+    *(
+        f"docs/{name}.md"
+        for name in ("API", "CLI", "CLUSTER", "CONFIG", "MONITORING", "OPERATIONS", "SERVING", "THREATS")
+    ),
 )
 FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/", "packaging/")
 ARCHITECTURE_LINES_MAX = 260
@@ -283,7 +289,11 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
-    app = build_app(nobody, nobody, nobody, nobody, nobody, writable=True, token="")
+    app = build_app(
+        Ports(nobody, nobody, nobody, nobody, nobody, nobody),
+        writable=True,
+        token="",
+    )
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()
@@ -327,6 +337,26 @@ def test_the_states_of_pulls_and_files_are_listed() -> None:
     code = code_in(sections_of("docs/API.md")["GET /v1/pulls/{id}"])
     assert " ".join(get_args(schema.PullState)) in code
     assert " ".join(get_args(schema.FileState)) in code
+
+
+# docs/MONITORING.md
+
+
+def test_the_documented_metrics_are_those_of_the_code() -> None:
+    """By name, type and labels."""
+    daemon = MemoryDaemon()
+    daemon.monitoring.tally.hub_answered(200)
+    written = {"counter": "_total", "info": "_info"}
+    of_code = {
+        family.name + written.get(family.type, ""): (
+            family.type,
+            sorted({label for sample in family.samples for label in sample.labels} - {"le"}),
+        )
+        for family in families(daemon.monitoring.figures())
+    }
+    rows = rows_of(sections_of("docs/MONITORING.md")["Metrics"])
+    documented = {code_in(row[0])[0]: (row[1], sorted(code_in(row[2]))) for row in rows}
+    assert documented == of_code
 
 
 # docs/CLI.md

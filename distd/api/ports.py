@@ -6,8 +6,10 @@ Every method may raise a `DistdError`; the API turns it into problem+json by its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from distd.api.figures import Figures
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
     Finding,
@@ -115,6 +117,8 @@ class PrefetchPort(Protocol):
 
 
 class Node(Protocol):
+    """This node: how it stands, and whom it works with."""
+
     def status(self) -> StatusView:
         """Summary of this node, active pulls included."""
 
@@ -129,3 +133,20 @@ class Node(Protocol):
 
     async def diagnose(self) -> list[Finding]:
         """Looks at what commonly goes wrong: Hub, disk, directories, clock. Bounded to a few seconds."""
+
+
+class Monitoring(Protocol):
+    def figures(self) -> Figures:
+        """What monitoring is told at this moment. Quick: it is asked for on the event loop, every few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All of them, as the daemon hands them in."""
+
+    pulls: Pulls
+    models: Models
+    node: Node
+    limits: LimitPort
+    prefetch: PrefetchPort
+    monitoring: Monitoring

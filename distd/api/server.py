@@ -16,9 +16,10 @@ from distd.api.bodies import BODY_BYTES_MAX
 from distd.api.browsers import known_host, same_origin
 from distd.api.index import Index
 from distd.api.limit_routes import LimitRoutes
+from distd.api.metrics import MetricRoutes
 from distd.api.model_routes import ModelRoutes
 from distd.api.node_routes import NodeRoutes
-from distd.api.ports import LimitPort, Models, Node, PrefetchPort, Pulls
+from distd.api.ports import Ports
 from distd.api.prefetch_routes import PrefetchRoutes
 from distd.api.problems import problems
 from distd.api.pull_routes import PullRoutes
@@ -54,16 +55,7 @@ class Bound:
         return f"http://{self.tcp[0]}" if self.tcp else ""
 
 
-def build_app(
-    pulls: Pulls,
-    models: Models,
-    node: Node,
-    limits: LimitPort,
-    prefetch: PrefetchPort,
-    *,
-    writable: bool,
-    token: str,
-) -> web.Application:
+def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
     """The routes over the ports. Serve it with `serve`.
 
     `token` empty: none is asked for, and TCP clients may change things only when `writable`, which is
@@ -71,15 +63,16 @@ def build_app(
     """
     app = web.Application(
         client_max_size=BODY_BYTES_MAX,
-        middlewares=[problems, known_host(node), same_origin, access],
+        middlewares=[problems, known_host(ports.node), same_origin, access],
     )
     app[ACCESS] = Access(writable, token)
     index = Index(
-        NodeRoutes(node).routes()
-        + PullRoutes(pulls).routes()
-        + ModelRoutes(models).routes()
-        + LimitRoutes(limits).routes()
-        + PrefetchRoutes(prefetch).routes()
+        NodeRoutes(ports.node).routes()
+        + MetricRoutes(ports.monitoring).routes()
+        + PullRoutes(ports.pulls).routes()
+        + ModelRoutes(ports.models).routes()
+        + LimitRoutes(ports.limits).routes()
+        + PrefetchRoutes(ports.prefetch).routes()
     )
     for route in index.routes():
         app.router.add_route(route.method, route.path, route.handler)

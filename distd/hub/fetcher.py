@@ -68,8 +68,8 @@ class Fetcher:
 
     Use as an async context manager, or call `open` and `close`. `token` is called for every request to the Hub.
     `stall_s` is the longest silence of a server, `connect_s` the longest set-up of a connection. `on_wire` is called
-    with the length of each received part of a body, `on_response` with the status of each answer. `locate`, which may
-    be set later, knows URLs that somebody else has asked for. `pace` holds the bodies of all connections together to a
+    with the length of each received part of a body, `on_response` with the status of each answer, 0 for a request that got
+    none. `locate`, which may be set later, knows URLs that somebody else has asked for. `pace` holds the bodies of all connections together to a
     rate; what else is asked and answered is small and not counted there.
     Raises ValueError for an endpoint that is no http or https URL.
     """
@@ -295,6 +295,7 @@ class Fetcher:
                 read_bufsize=self._pace.ahead_bytes(READ_BUFFER_BYTES),
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            self._on_response(0)
             stalled = isinstance(error, aiohttp.SocketTimeoutError)
             kind = FaultKind.STALLED if stalled else FaultKind.UNREACHABLE
             # `from None`: aiohttp's errors carry the signed URL and the token, and a logged cause would show them.

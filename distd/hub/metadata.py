@@ -61,7 +61,10 @@ class BadAnswer(Exception):
 
 
 class HubClient:
-    """Requests to one endpoint. Thread-safe; `close` ends waits between repetitions at once."""
+    """Requests to one endpoint. Thread-safe; `close` ends waits between repetitions at once.
+
+    `on_response` is called in the asking thread, with the status of each answer or 0 where there was none.
+    """
 
     def __init__(
         self,
@@ -71,9 +74,11 @@ class HubClient:
         tls: ssl.SSLContext,
         proxy: str | None,
         give_up_after_s: float,
+        on_response: Callable[[int], None],
     ) -> None:
         self._origin = origin(endpoint)
         self._give_up_after_s = give_up_after_s
+        self._on_response = on_response
         self._closed = threading.Event()
         self._client = httpx2.Client(
             verify=tls,
@@ -131,7 +136,12 @@ class HubClient:
         """The answer at the end of the redirects (a renamed repo has one). By hand, so that no body is unbounded."""
         for _hop in range(REDIRECTS_MAX + 1):
             self._check_origin(str(request.url))
-            response = self._client.send(request, stream=True, follow_redirects=False)
+            try:
+                response = self._client.send(request, stream=True, follow_redirects=False)
+            except httpx2.TransportError:
+                self._on_response(0)
+                raise
+            self._on_response(response.status_code)
             try:
                 if response.next_request is None:
                     return response, self._read(response)

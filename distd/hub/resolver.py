@@ -12,6 +12,7 @@ import logging
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -42,7 +43,8 @@ class Resolver:
     """Asks one endpoint. `token` is called for every question, so that a rotated token takes effect.
 
     `give_up_after_s` bounds how long one request is repeated; a wait that the Hub names and that is longer ends it
-    at once. `ca_file` adds authorities to the system's; proxies come from the environment. Call `close` at the end.
+    at once. `ca_file` adds authorities to the system's; proxies come from the environment. `on_response` is called on the
+    event loop with the status of each answer, 0 for a request that got none. Call `close` at the end.
     Raises ValueError for an endpoint that is no http or https URL.
     """
 
@@ -54,6 +56,7 @@ class Resolver:
         user_agent: str,
         ca_file: str | None = None,
         give_up_after_s: float = 15.0,
+        on_response: Callable[[int], None] | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         origin(self.endpoint)
@@ -61,6 +64,8 @@ class Resolver:
         self._user_agent = user_agent
         self._ca_file = ca_file
         self._give_up_after_s = give_up_after_s
+        self._on_response = on_response
+        self._statuses: deque[int] = deque()
         self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="hub-metadata")
         self._lock = threading.Lock()
         self._client: HubClient | None = None
@@ -106,7 +111,17 @@ class Resolver:
     async def _in_thread(self, question: Callable[[], _T]) -> _T:
         if self._closed:
             raise HubUnreachable(self.endpoint, "the client was closed")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, question)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, question)
+        finally:
+            self._tell_statuses()
+
+    def _tell_statuses(self) -> None:
+        """Of all questions so far: their threads only append, and who counts need not be thread-safe."""
+        while self._statuses:
+            status = self._statuses.popleft()
+            if self._on_response:
+                self._on_response(status)
 
     def _open_client(self) -> HubClient:
         from distd.hub.metadata import HubClient
@@ -121,6 +136,7 @@ class Resolver:
                     tls=tls_context(self._ca_file),
                     proxy=proxy_for(self.endpoint),
                     give_up_after_s=self._give_up_after_s,
+                    on_response=self._statuses.append,
                 )
             return self._client
 

@@ -114,14 +114,11 @@ class ActivePull:
 
     def stalled_reason(self) -> str | None:
         """Why nothing arrives, when all that is missing waits for the same kind of thing."""
-        if self.record.state != "downloading":
+        if self.record.state != "downloading" or self.meter.rate(3.0, time.monotonic()) > 0:
             return None
         missing = [need.etag for need in self.machine.missing if need.etag not in self.machine.arrived]
-        reasons = [self._transfers.stalled_reason(etag) for etag in missing]
-        waiting = [reason for reason in reasons if reason]
-        if not waiting or self.meter.rate(3.0, time.monotonic()) > 0:
-            return None
-        return waiting[0]
+        reasons = (self._transfers.stalled_reason(etag) for etag in missing)
+        return next((reason for reason in reasons if reason), None)
 
     # What the machine decides.
 

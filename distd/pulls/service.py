@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 
@@ -26,6 +27,7 @@ from distd.core.pull import PullState
 from distd.core.rates import SourceMeter
 from distd.core.refs import Ref, parse_ref, parse_repo
 from distd.core.selection import select
+from distd.core.tally import Tally
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound
 from distd.pulls.active import ActivePull
 from distd.pulls.estimating import estimate_view, with_estimate
@@ -67,7 +69,9 @@ class PullService:
         table: PullTable,
         publish: Callable[[ActivePull], Awaitable[str]],
         forecasts: Forecasts,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._forecasts = forecasts
         self._planner = planner
         self._transfers = transfers
@@ -125,6 +129,24 @@ class PullService:
     def active(self) -> Collection[ActivePull]:
         """Unfinished pulls."""
         return self._active.values()
+
+    def counts(self) -> Counter[PullState]:
+        """How many pulls of this node are in each state, finished ones as far as they are kept."""
+        finished = (record.state for _, record in self._records.values())
+        return Counter([*finished, *(pull.record.state for pull in self._active.values())])
+
+    def stalled(self) -> int:
+        """How many pulls wait for something."""
+        return sum(pull.stalled_reason() is not None for pull in self._active.values())
+
+    def etas_s(self) -> dict[str, float]:
+        """Repo -> time until it is published, where that is known; of several pulls of one repo the last."""
+        now = time.monotonic()
+        found: dict[str, float] = {}
+        for pull in self._active.values():
+            if left := self._forecasts.of(pull, now):
+                found[pull.request.repo] = max(left.eta_s, found.get(pull.request.repo, 0.0))
+        return found
 
     def active_views(self) -> tuple[PullView, ...]:
         return tuple(self._view(pull_id, with_files=False) for pull_id in self._active)
@@ -228,12 +250,20 @@ class PullService:
     def _finished(self, pull: ActivePull) -> None:
         if pull.record.state == "complete" and (score := self._forecasts.finished(pull, time.monotonic())):
             pull.tell_last("estimated", told_of(score))
+        self._count(pull)
         del self._active[pull.record.id]
         self._records[pull.record.id] = (pull.request, pull.record)
         if pull.files is not None:
             self._finished_files[pull.record.id] = pull.files
         while len(self._records) > FINISHED_KEPT:
             del self._records[min(self._records, key=number_of)]
+
+    def _count(self, pull: ActivePull) -> None:
+        record = pull.record
+        if record.state == "complete" or record.state == "failed" or record.state == "cancelled":
+            began, ended = record.started_at, record.finished_at
+            took_s = ended - began if began is not None and ended is not None else None
+            self._tally.pull_finished(record.state, took_s, self.brief(record.id).bytes_reused)
 
     def _pair(self, pull_id: str) -> tuple[PullRequest, core.PullRecord]:
         if pull := self._active.get(pull_id):

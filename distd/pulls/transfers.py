@@ -21,6 +21,7 @@ from distd.core.desk import FetchDesk
 from distd.core.estimate import Outlook
 from distd.core.faults import FetchFailed
 from distd.core.rates import Meter, SourceMeter
+from distd.core.tally import Tally
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
@@ -77,7 +78,9 @@ class Transfers:
         piece_length_bytes: Callable[[int], int],
         connections: int,
         give_up_after_s: float,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self._blobs = blobs
         self._fetcher = fetcher
         self._piece_length_bytes = piece_length_bytes
@@ -268,10 +271,12 @@ class Transfers:
             max(1, size_bytes)
         )  # an empty blob has no pieces of any length
         transfer.incoming = await self._blobs.incoming(etag, size_bytes, piece_length_bytes)
-        transfer.hasher = PrefixHasher(
-            transfer.incoming, on_bad=lambda index: self._post(desk.PieceLost(etag, index))
-        )
+        transfer.hasher = PrefixHasher(transfer.incoming, on_bad=lambda index: self._lost(etag, index))
         self._post(desk.BlobOpened(etag, piece_length_bytes, frozenset(transfer.incoming.have)))
+
+    def _lost(self, etag: str, index: int) -> None:
+        self._tally.piece_rejected("disk")
+        self._post(desk.PieceLost(etag, index))
 
     async def _fetch(self, transfer: _Transfer, action: desk.StartFetch) -> None:
         assert transfer.incoming is not None
@@ -280,6 +285,8 @@ class Transfers:
             await asyncio.wait(tuple(transfer.stopping))
 
         def on_piece(index: int, changed: bool) -> None:
+            if changed:  # a repair brought other bytes than the Hub had sent before
+                self._tally.piece_rejected("hub")
             self._post(desk.PieceStored(action.fetch_id, action.etag, index, changed))
 
         writer = transfer.incoming.writer(action.start // length, "hub", on_piece)
@@ -318,6 +325,8 @@ class Transfers:
             actual = await transfer.hasher.finish()
         finally:
             transfer.hashing = False
+        if actual != transfer.etag:
+            self._tally.file_rejected()
         self._post(desk.BlobHashed(transfer.etag, actual, actual == transfer.etag))
 
     async def _accept(self, transfer: _Transfer, actual: str) -> None:

@@ -2,14 +2,16 @@
 
 BitTorrent's connections are mapped to members by the address connected to, else by the tag that the other
 side says of itself. Both are hints for display: a tag is forgeable and an incoming connection shows a
-port of the moment. Bytes are added up from samples, because a connection's counters end with it: a lower
-bound. What a node got of each pull is counted exactly, in the pull.
+port of the moment. Their bytes are added up from samples, because a connection's counters end with it: a lower
+bound. Small blobs, which come over the cluster's API, are counted as they pass. What a node got of each pull is
+counted exactly, in the pull.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Literal
@@ -56,6 +58,12 @@ class Flows:
     def all(self) -> dict[str, Flow]:
         return dict(self._flows)
 
+    def moved(self, member: str, received_bytes: int, sent_bytes: int, now: float) -> None:
+        """Besides all connections of BitTorrent."""
+        flow = self._flows.setdefault(member, Flow())
+        flow.received.add(received_bytes, now)
+        flow.sent.add(sent_bytes, now)
+
     def observe(self, connections: Iterable[PeerStats], owners: Mapping[str, str], now: float) -> None:
         """`owners`: address (`host:port`) or tag -> member; who is in neither is left out."""
         seen: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -88,6 +96,12 @@ class Company:
         """The engine says so: sampling begins at once."""
         self._connected.set()
 
+    def small_received(self, member: str, size_bytes: int) -> None:
+        self._flows.moved(member, size_bytes, 0, time.monotonic())
+
+    def small_sent(self, member: str, size_bytes: int) -> None:
+        self._flows.moved(member, 0, size_bytes, time.monotonic())
+
     async def watch(self) -> None:
         while True:
             self._connected.clear()
@@ -107,6 +121,10 @@ class Company:
             members=sum(state is not MemberState.LEFT for state in states),
             reachable=sum(state is MemberState.ALIVE for state in states),
         )
+
+    def states(self) -> Counter[str]:
+        """How many members are in each state, this one included."""
+        return Counter(STATES[member.state] for member in self._cluster.members())
 
     async def peers(self) -> list[PeerView]:
         """All members known, this one included, in order of their names."""

@@ -21,7 +21,7 @@ from distd.errors import DistdError, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
 from distd.sharing.failures import error_of
 from distd.sharing.means import Means, Outcome, outlook_of
-from distd.sharing.reading import digests_on_disk, xxh3_on_disk
+from distd.sharing.reading import digests_of_file, digests_on_disk, xxh3_on_disk
 from distd.sharing.spans import HubSpans
 from distd.store.hashing import PrefixHasher, hash_open_file
 from distd.store.incoming import IncomingBlob
@@ -29,7 +29,7 @@ from peers import member_actions as act
 from peers import member_events as event
 from peers import piece_set
 from peers.blob import Blob
-from peers.ledger import Claim, Digests
+from peers.ledger import Claim
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind, hot_metainfo, sealed_metainfo
@@ -216,6 +216,7 @@ class BlobDriver:
 
     def _lost(self, index: int) -> None:
         """A piece that an earlier run journalled is not what it was then."""
+        self._means.tally.piece_rejected("disk")
         self._from_hub.discard(index)
         self.feed(event.PieceLost(index))
         self._tell("piece_lost", f"piece {index} did not survive the last stop; it is fetched again")
@@ -275,6 +276,7 @@ class BlobDriver:
             case act.RejectPiece(piece, from_hub):
                 if self._machine and self._machine.table.missing >> piece & 1:
                     self._from_hub.discard(piece)
+                self._means.tally.piece_rejected("hub" if from_hub else "peers")
                 source = "the Hub" if from_hub else "the swarm"
                 self._tell("piece_rejected", f"piece {piece} from {source} does not match the ledger")
             case act.SealBlob():
@@ -402,6 +404,8 @@ class BlobDriver:
                 hasher.restart()
             self._hashed_once = True
             actual = await hasher.finish()
+            if actual != self.blob.name:
+                self._means.tally.file_rejected()
         else:  # a dispute is decided by hashing with the bytes at hand
             actual = await self._means.blobs.workers.run_long(hash_open_file, incoming.fd, self.blob.name)
         self.feed(event.SealFinished(actual == self.blob.name, actual))
@@ -424,14 +428,8 @@ class BlobDriver:
         self.feed(event.BlobPublished())
 
     async def _recompute(self) -> None:
-        def recompute() -> tuple[Digests, ...]:
-            fd = os.open(self._means.blobs.path(self.blob.name), os.O_RDONLY)
-            try:
-                return tuple(digests_on_disk(fd, self.blob, piece) for piece in range(self.blob.pieces))
-            finally:
-                os.close(fd)
-
-        self.feed(event.LedgerRecomputed(await asyncio.to_thread(recompute)))
+        path = self._means.blobs.path(self.blob.name)
+        self.feed(event.LedgerRecomputed(await asyncio.to_thread(digests_of_file, path, self.blob)))
 
     async def _ask(self, lead: str, request: LeadRequest) -> None:
         word = await self._means.neighbours.ask_lead(lead, self.blob, request)

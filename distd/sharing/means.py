@@ -8,6 +8,7 @@ from typing import Protocol
 
 from distd.core.estimate import Outlook
 from distd.core.rates import Meter
+from distd.core.tally import Tally
 from distd.errors import DistdError
 from distd.hub.fetcher import Fetcher
 from distd.sharing.ledgers import LedgerStore
@@ -56,6 +57,7 @@ class Means:
     link: HubLink
     hub_meter: Meter
     peers_meter: Meter
+    tally: Tally
     hub_share: Callable[[str, float], None]
     """The lead of a blob names this node's part of the cluster's bandwidth from the Hub; 0: no limit."""
 

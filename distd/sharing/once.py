@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from distd.core.manifest import Manifest
 from distd.core.rates import Meter
 from distd.core.refs import Ref
+from distd.core.tally import Tally
 from distd.hub.fetcher import Fetcher
 from distd.pulls.transfers import Transfers
 from distd.sharing.bandwidth import Pacers
+from distd.sharing.company import Company
 from distd.sharing.denials import Denials
 from distd.sharing.holdings import Holdings
 from distd.sharing.locations import SharedLocations
@@ -102,6 +104,8 @@ def open_asked_once(
     manifests: ManifestStore,
     may_fetch: bool,
     peers_meter: Meter,
+    company: Company,
+    tally: Tally,
     pacers: Pacers,
     company_awaited_s: float,
 ) -> AskedOnce:
@@ -125,6 +129,8 @@ def open_asked_once(
         endpoint=fetcher.endpoint,
         fetchers=fetchers,
         peers_meter=peers_meter,
+        received=company.small_received,
+        tally=tally,
         denials=denials,
         pace=pacers.small_down,
     )
@@ -137,6 +143,7 @@ def open_asked_once(
         may_fetch=may_fetch,
         arriving=small.arriving,
         denials=denials,
+        sent=company.small_sent,
         pace=pacers.small_up,
     )
     stack.callback(serving.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import xxhash
 
@@ -46,3 +47,12 @@ def _blocks(fd: int, blob: Blob, piece: int) -> Iterator[bytes]:
             raise OSError(0, "the file is shorter than it was made")
         yield block
         start += len(block)
+
+
+def digests_of_file(path: Path, blob: Blob) -> tuple[Digests, ...]:
+    """Of every piece of a whole blob. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return tuple(digests_on_disk(fd, blob, piece) for piece in range(blob.pieces))
+    finally:
+        os.close(fd)

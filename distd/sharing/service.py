@@ -16,6 +16,7 @@ from functools import partial
 from distd.core.desk_events import Order
 from distd.core.estimate import Outlook
 from distd.core.rates import Meter, SourceMeter
+from distd.core.tally import Tally
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
@@ -76,6 +77,7 @@ class Sharing:
         may_fetch: bool,
         hub_meter: Meter,
         peers_meter: Meter,
+        tally: Tally,
         hub_share: Callable[[str, float], None],
     ) -> None:
         self._cluster = cluster
@@ -93,6 +95,7 @@ class Sharing:
             link=HubLink(),
             hub_meter=hub_meter,
             peers_meter=peers_meter,
+            tally=tally,
             hub_share=hub_share,
         )
         self._calls = Calls(cluster)

@@ -19,6 +19,7 @@ import msgspec
 from distd.core.desk_events import Order
 from distd.core.estimate import Outlook
 from distd.core.rates import Meter, SourceMeter
+from distd.core.tally import Tally
 from distd.errors import DistdError, HashMismatch, HubUnreachable, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
 from distd.pacing import Pacer
@@ -69,9 +70,14 @@ class SmallBlobs:
         endpoint: str,
         fetchers: Callable[[], frozenset[str]],
         peers_meter: Meter,
+        received: Callable[[str, int], None],
+        tally: Tally,
         denials: Denials,
         pace: Pacer,
     ) -> None:
+        """`received` hears of the bytes that each member sends."""
+        self._received = received
+        self._tally = tally
         self._pace = pace
         self._denials = denials
         self._cluster = cluster
@@ -308,9 +314,10 @@ class SmallBlobs:
             self._smalls.get(small.etag) is small and bool(small.wants) and not self._alone.knows(small.etag)
         )
 
-    def count(self, small: Small, size_bytes: int) -> None:
+    def count(self, small: Small, member: str, size_bytes: int) -> None:
         """Bytes of it came from a member."""
         now = time.monotonic()
+        self._received(member, size_bytes)
         small.no_source_since = None
         self._peers_meter.add(size_bytes, now)
         for want in small.wants:
@@ -334,6 +341,7 @@ class SmallBlobs:
         self._end(small, {}, error)
 
     def wrong(self, small: Small, member: str, actual: str) -> None:
+        self._tally.file_rejected()
         log.warning("%s sent other bytes than %s has", member, small.remote.file.path)
         for want in small.wants:
             path = small.remote.file.path

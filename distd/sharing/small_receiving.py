@@ -106,7 +106,7 @@ class Receiver:
             await writer.abandon()
             await self._give_up(index, error)
         else:
-            self._parent.count(self._smalls[index], len(part))
+            self._parent.count(self._smalls[index], self._member, len(part))
 
     async def _finish(self, index: int, writer: SpanWriter) -> None:
         small, incoming = self._smalls[index], self._opened[index]

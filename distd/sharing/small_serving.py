@@ -84,9 +84,12 @@ class SmallServing:
         may_fetch: bool,
         arriving: Callable[[str], Awaitable[object] | None],
         denials: Denials,
+        sent: Callable[[str, int], None],
         pace: Pacer,
     ) -> None:
-        """`arriving` is something to wait for while a blob comes to this node from another member."""
+        """`arriving` is something to wait for while a blob comes to this node from another member; `sent` hears of the
+        bytes that each member is given."""
+        self._sent = sent
         self._pace = pace
         self._cluster = cluster
         self._alone = alone
@@ -187,7 +190,7 @@ class SmallServing:
                         yield record(0, RecordKind.SIGN_OF_LIFE)
                     continue
                 left -= 1
-                async for part in self._parts(index, served.files[index], error):
+                async for part in self._parts(sender, index, served.files[index], error):
                     yield part
         finally:
             self._end(ticket)
@@ -198,7 +201,7 @@ class SmallServing:
         return bool(served.wants) and (flowing or self._alone.hub_paused_s() > 0)
 
     async def _parts(
-        self, index: int, remote: RemoteFile, error: DistdError | None
+        self, member: str, index: int, remote: RemoteFile, error: DistdError | None
     ) -> AsyncGenerator[bytes, None]:
         """The record of one blob; trouble for one that vanished meanwhile."""
         size_bytes = remote.file.size_bytes
@@ -218,6 +221,7 @@ class SmallServing:
                     length = min(self._pace.part_bytes(PART_BYTES), size_bytes - start)
                     part = await asyncio.to_thread(os.pread, fd, length, start)
                     await self._pace.pay(len(part))
+                    self._sent(member, len(part))
                     yield part if start else record(index, RecordKind.CONTENT, part, size_bytes)
                     start += len(part)
         finally:

@@ -12,6 +12,7 @@ from distd.config import Config
 from distd.config.kinds import split_listen
 from distd.core.hub_share import HubShare
 from distd.core.rates import Meter
+from distd.core.tally import Tally
 from distd.errors import InvalidRequest
 from distd.hub.fetcher import Fetcher
 from distd.sharing.bandwidth import MemberBandwidth, Pacers
@@ -28,7 +29,7 @@ from peers.membership import MemberFacts
 from peers.metainfo import Kind
 from peers.resolving import outward
 from peers.settings import EngineOptions
-from peers.swarm import Endpoint, PeerConnected, SwarmError, SwarmEvent
+from peers.swarm import Endpoint, HashFailed, PeerConnected, SwarmError, SwarmEvent
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ async def open_sharing(
     fetcher: Fetcher,
     hub_meter: Meter,
     peers_meter: Meter,
+    tally: Tally,
     pacers: Pacers,
 ) -> Membership:
     """Listens and begins to gossip. Raises DistdError naming the key at fault."""
@@ -64,6 +66,8 @@ async def open_sharing(
         late: list[tuple[Sharing, Company]] = []
 
         def emit(happened: SwarmEvent) -> None:
+            if isinstance(happened, HashFailed):
+                tally.piece_rejected("peers")
             for sharing, company in late:
                 sharing.swarm_event(happened)
                 if isinstance(happened, PeerConnected):
@@ -111,6 +115,7 @@ async def open_sharing(
             may_fetch=config.hub.fetch,
             hub_meter=hub_meter,
             peers_meter=peers_meter,
+            tally=tally,
             hub_share=share.lead_said,
         )
         company = Company(cluster, engine, name=config.cluster.name)

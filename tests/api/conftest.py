@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from distd.api.server import build_app, serve
+from distd.api.server import serve
 from tests.api.memory import MemoryDaemon
 
 
@@ -19,8 +19,6 @@ def daemon() -> MemoryDaemon:
 @pytest.fixture
 async def client(daemon: MemoryDaemon) -> AsyncIterator[aiohttp.ClientSession]:
     """Speaks to a writable server on loopback without a token."""
-    app = build_app(
-        daemon.pulls, daemon.models, daemon.node, daemon.limits, daemon.prefetch, writable=True, token=""
-    )
+    app = daemon.app()
     async with serve(app, "127.0.0.1:0") as bound, aiohttp.ClientSession(bound.url) as session:
         yield session

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aiohttp import web
 from msgspec import structs
 
 from distd import __version__
+from distd.api.figures import Figures
+from distd.api.ports import Ports
 from distd.api.rate_schema import EstimateView, RateHourView, RateView
 from distd.api.schema import (
     BadFile,
@@ -37,10 +40,12 @@ from distd.api.schema import (
     StoryEntry,
     VerifyView,
 )
+from distd.api.server import build_app
 from distd.config.sections import LimitsSection, LimitWindow, PrefetchEntry
 from distd.core.limits import LimitKey, Override
 from distd.core.prefetch import Record
 from distd.core.refs import Repo, parse_ref
+from distd.core.tally import Tally
 from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
 from distd.limits import LimitService, LoneBandwidth
 from distd.pacing import Pacer
@@ -335,6 +340,33 @@ class MemoryLimitTable:
         self.saved = dict(overrides)
 
 
+class MemoryMonitoring:
+    """Figures of a node that has been at work; `peers` and `repos` as many as a test wants."""
+
+    def __init__(self, node: MemoryNode) -> None:
+        self.tally = Tally(hub_received_bytes=3_000_000, reused_bytes=700)
+        self.peer_bytes: dict[str, tuple[int, int]] = {"gpu-02": (2000, 1000)}
+        self.eta_s: dict[str, float] = {"acme/tiny": 88.0}
+        self._node = node
+
+    def figures(self) -> Figures:
+        status = self._node.status()
+        return Figures(
+            version=status.version,
+            ready=status.ready,
+            tally=self.tally,
+            pulls={"downloading": len(status.active_pulls)},
+            stalled_pulls=0,
+            eta_s=self.eta_s,
+            rates={"hub": status.rates.hub_bytes_per_s, "peers": status.rates.peers_bytes_per_s},
+            peer_bytes=self.peer_bytes,
+            members={"alive": status.cluster.reachable},
+            cache=status.cache,
+            cache_max_bytes=status.cache.max_bytes,
+            cache_reserve_bytes=10**10,
+        )
+
+
 class MemoryDaemon:
     """The ports together."""
 
@@ -356,6 +388,11 @@ class MemoryDaemon:
         )
         self.prefetch.reload((PrefetchEntry(repo="acme/declared", schedule="0 3 * * *"),))
         self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
+        self.monitoring = MemoryMonitoring(self.node)
+
+    def app(self, *, writable: bool = True, token: str = "") -> web.Application:
+        ports = Ports(self.pulls, self.models, self.node, self.limits, self.prefetch, self.monitoring)
+        return build_app(ports, writable=writable, token=token)
 
 
 def peer(name: str, **changes: Any) -> PeerView:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from distd.api.access import ACCESS
-from distd.api.server import build_app, serve
+from distd.api.server import serve
 from tests.api.memory import MemoryDaemon
 
 BODY = {"repo": "acme/tiny"}
@@ -19,15 +19,7 @@ class Listening:
     """One application behind TCP and a unix socket, and clients of both."""
 
     def __init__(self, daemon: MemoryDaemon, tmp_path: Path, *, writable: bool, token: str) -> None:
-        self.app = build_app(
-            daemon.pulls,
-            daemon.models,
-            daemon.node,
-            daemon.limits,
-            daemon.prefetch,
-            writable=writable,
-            token=token,
-        )
+        self.app = daemon.app(writable=writable, token=token)
         self._socket = str(tmp_path / "d.sock")
         self._stack = AsyncExitStack()
 

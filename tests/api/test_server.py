@@ -13,15 +13,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from distd.api.server import ListenFailed, build_app, serve
+from distd.api.server import ListenFailed, serve
 from tests.api.memory import MemoryDaemon
 
 
 @pytest.fixture
 def app(daemon: MemoryDaemon) -> web.Application:
-    return build_app(
-        daemon.pulls, daemon.models, daemon.node, daemon.limits, daemon.prefetch, writable=True, token=""
-    )
+    return daemon.app()
 
 
 async def alive(path: str) -> bool:
@@ -63,9 +61,7 @@ async def test_a_socket_that_another_daemon_answers_is_left_alone(
     app: web.Application, daemon: MemoryDaemon, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "d.sock")
-    second = build_app(
-        daemon.pulls, daemon.models, daemon.node, daemon.limits, daemon.prefetch, writable=True, token=""
-    )
+    second = daemon.app()
     async with serve(app, "", path):
         with pytest.raises(ListenFailed, match="already running"):
             async with serve(second, "", path):
@@ -102,9 +98,7 @@ async def test_a_socket_path_that_cannot_be_says_why(app: web.Application, path:
 
 
 async def test_a_port_in_use_is_named(app: web.Application, daemon: MemoryDaemon) -> None:
-    second = build_app(
-        daemon.pulls, daemon.models, daemon.node, daemon.limits, daemon.prefetch, writable=True, token=""
-    )
+    second = daemon.app()
     async with serve(app, "127.0.0.1:0") as bound:
         with pytest.raises(ListenFailed) as caught:
             async with serve(second, bound.tcp[0]):
@@ -127,9 +121,7 @@ async def test_leaving_is_bounded_while_a_request_hangs(daemon: MemoryDaemon) ->
         await asyncio.Event().wait()
         raise AssertionError("nobody sets the event")
 
-    app = build_app(
-        daemon.pulls, daemon.models, daemon.node, daemon.limits, daemon.prefetch, writable=True, token=""
-    )
+    app = daemon.app()
     app.router.add_get("/hang", hang)
     async with aiohttp.ClientSession() as session:
         async with serve(app, "127.0.0.1:0") as bound:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from distd.api.server import build_app, serve
+from distd.api.server import serve
 from tests.api.memory import MemoryDaemon
 
 WAIT_S = 10.0
@@ -46,15 +46,7 @@ class ServedDaemon:
 
     async def _start(self) -> None:
         ports = self.memory
-        app = build_app(
-            ports.pulls,
-            ports.models,
-            ports.node,
-            ports.limits,
-            ports.prefetch,
-            writable=True,
-            token=self._token,
-        )
+        app = ports.app(writable=True, token=self._token)
         self._stack = AsyncExitStack()
         listen = self.url.removeprefix("http://") or "127.0.0.1:0"
         bound = await self._stack.enter_async_context(serve(app, listen, self.socket))

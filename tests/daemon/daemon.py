@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from tests.scrape import Scrape
+
 CHECKOUT = Path(__file__).parents[2]
 READY_S = 20.0
 """Longest wait for a start. On a busy machine of two cores most of it is importing."""
@@ -248,6 +250,9 @@ class DaemonProcess:
             return json.loads(text) if text else None
         except ValueError:
             return text.decode()
+
+    def metrics(self) -> Scrape:
+        return Scrape(self.get("/metrics"))
 
     # Pulls
 

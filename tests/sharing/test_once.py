@@ -67,6 +67,13 @@ def test_small_files_cross_the_link_once_and_come_to_the_others_from_members(
     with fleet(tmp_path, hub, 3) as daemons:
         hub.reset_counters()
         views = pull_all(daemons, repo)
+        scrapes = [daemon.metrics() for daemon in daemons]
+    for view, scrape in zip(views, scrapes, strict=True):
+        received = scrape.by_label("distd_peer_received_bytes_total")
+        assert sum(received.values()) == view["bytes_from_peers"]
+    sent = sum(sum(scrape.by_label("distd_peer_sent_bytes_total").values()) for scrape in scrapes)
+    assert sent == sum(view["bytes_from_peers"] for view in views)
+    assert sum(scrape.value("distd_hub_received_bytes_total") for scrape in scrapes) == repo.size_bytes
     assert repo.sent_bytes() == repo.size_bytes
     # What an owner fetched for others before its own plan was made counts as reused there.
     kept = sum(view["bytes_from_hub"] + view["bytes_reused"] for view in views)

@@ -33,6 +33,7 @@ def test_rotten_copy_of_a_member_is_refused_piece_by_piece(
         refused = late.events(pulls[late]).count("piece_refused")
         print(f"rotten copy: {refused} pieces refused, {hub_copies(repo):.4f} Hub copies")
         assert refused >= 1
+        assert late.metrics().by_label("distd_pieces_rejected_total")["peers"] >= refused
 
 
 def test_wrong_byte_from_the_hub_costs_one_more_copy_and_is_not_published(
@@ -48,6 +49,8 @@ def test_wrong_byte_from_the_hub_costs_one_more_copy_and_is_not_published(
         assert [rule["hits"] for rule in hub.faults()] == [1]
         extra = repo.sent_bytes() - repo.size_bytes
         print(f"one wrong byte: {extra} bytes ({extra / MIB:.1f} MiB) of {repo.size_bytes} fetched again")
+        rejected = sum(node.metrics().by_label("distd_pieces_rejected_total")["hub"] for node in fleet.nodes)
+        assert rejected >= 1
         # Which piece is wrong shows only when all were fetched a second time, by somebody else; the one in doubt
         # then at most twice by each member.
         assert MIB <= extra <= path.stat().st_size + 2 * len(fleet.nodes) * MIB
