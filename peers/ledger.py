@@ -173,6 +173,18 @@ class Ledger:
     def claimed_twice_by(self, member: str) -> PieceSet:
         return self._twice_by_member.get(member, 0)
 
+    def fetched_again_by(self, member: str) -> PieceSet:
+        """The member's fetches of pieces that somebody else fetched too.
+
+        Of all who fetched one piece, the first by name fetched it once and each other one again, so that every member that
+        knows the claims counts alike, whoever came first.
+        """
+        others: PieceSet = 0
+        for name, pieces in self._by_member.items():
+            if name < member:
+                others |= pieces
+        return self.claimed_by(member) & others
+
     def changes_since(self, version: int, limit: int) -> LedgerChanges:
         """At most ``limit`` claims that arrived after ``version``; ask again until it equals `version`."""
         claims = tuple(self._log[version : version + limit])

@@ -73,6 +73,10 @@ class Tally:
     def hub_received(self, size_bytes: int) -> None:
         self.hub_received_bytes += size_bytes
 
+    def hub_repeated(self, size_bytes: int) -> None:
+        """So much came from the Hub a second time, or was dropped and has to come once more."""
+        self.hub_duplicate_bytes += size_bytes
+
     def hub_answered(self, status: int) -> None:
         """One request ended with this HTTP status, or UNANSWERED."""
         self.hub_requests[status] = self.hub_requests.get(status, 0) + 1

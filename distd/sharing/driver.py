@@ -19,6 +19,7 @@ from distd.core.estimate import Outlook
 from distd.core.rates import SourceMeter
 from distd.errors import DistdError, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
+from distd.sharing.duplicates import Duplicates
 from distd.sharing.failures import error_of
 from distd.sharing.means import Means, Outcome, outlook_of
 from distd.sharing.reading import digests_of_file, digests_on_disk, xxh3_on_disk
@@ -71,6 +72,7 @@ class BlobDriver:
         self._spans: HubSpans | None = None
         self._from_hub: set[int] = set()
         self._machine: BlobMember | None = None
+        self._duplicates: Duplicates | None = None
         self._actions: asyncio.Queue[act.MemberAction] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -121,6 +123,7 @@ class BlobDriver:
                 feed=self.feed,
                 fetched=self._fetched,
                 received=self._count_hub,
+                dropped=means.tally.hub_repeated,
             )
         self._machine = BlobMember(
             blob,
@@ -134,6 +137,7 @@ class BlobDriver:
             link=means.link,
             order=self._order,
         )
+        self._duplicates = Duplicates(blob, means.neighbours.me, self._machine.ledger, means.tally)
         self._spawn(self._do_in_order())
         self.feed(event.Ticked())
 
@@ -147,6 +151,8 @@ class BlobDriver:
         now = time.monotonic()
         before = self._machine.stage
         actions = self._machine.handle(happened, now)
+        if self._duplicates:
+            self._duplicates.look()
         for action in actions:
             self._actions.put_nowait(action)
         if self._machine.asking.all_heard:
@@ -419,11 +425,7 @@ class BlobDriver:
         await hasher.close()
         await self._means.blobs.accept(incoming, self.blob.name, keep_name=serving)
         self._incoming = self._hasher = None
-        claims = self._machine.ledger.all_claims()
-        try:
-            await asyncio.to_thread(self._means.ledgers.replace, self.blob.name, claims)
-        except DistdError as error:  # no loss: a holder without its ledger recomputes it
-            log.warning("the ledger of %s is not kept: %s", self.blob.name, error)
+        await self._means.ledgers.keep(self.blob.name, self._machine.ledger.all_claims())
         self.outcome = Outcome(by_source)
         self.feed(event.BlobPublished())
 

@@ -6,13 +6,18 @@ ledger from its verified copy.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import struct
 from pathlib import Path
 
 import msgspec
 
+from distd.errors import DistdError
 from distd.store.disk import reported_for
 from peers.ledger import Claim, Digests
+
+log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct(">H")
 _Row = tuple[int, str, int, bytes, bytes, bool]
@@ -57,6 +62,13 @@ class LedgerStore:
     def replace(self, etag: str, claims: tuple[Claim, ...]) -> None:
         """Raises NoSpace or StorageFailed."""
         self._write(etag, "wb", claims)
+
+    async def keep(self, etag: str, claims: tuple[Claim, ...]) -> None:
+        """As `replace`, in a thread; a full disk is no loss, since a holder without its ledger recomputes it."""
+        try:
+            await asyncio.to_thread(self.replace, etag, claims)
+        except DistdError as error:
+            log.warning("the ledger of %s is not kept: %s", etag, error)
 
     def remove(self, etag: str) -> None:
         """Idempotent."""

@@ -47,6 +47,7 @@ class HubSpans:
         feed: Callable[[event.MemberEvent], None],
         fetched: Callable[[event.HubPieceFetched], bool],
         received: Callable[[int], None],
+        dropped: Callable[[int], None],
     ) -> None:
         self._blob = blob
         self._remote = remote
@@ -55,6 +56,7 @@ class HubSpans:
         self._feed = feed
         self._fetched = fetched
         self._received = received
+        self._dropped = dropped
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._waiting: dict[int, deque[bytearray]] = {}
         self._waiting_bytes = 0
@@ -110,6 +112,9 @@ class HubSpans:
             # The lease must not wait for a fetch that is no more; a later one may go well.
             log.exception("fetching %s from the Hub failed", span)
             self._feed(event.SpanFailed(fetch, SpanFailure.HUB_UNREACHABLE))
+        finally:
+            if gatherer.unfinished_bytes:
+                self._dropped(gatherer.unfinished_bytes)
 
     async def arrived(self, fetch: int, piece: int, data: bytearray) -> None:
         """A piece is whole: digest it, tell the machine, and keep it if the machine wants it placed.
@@ -146,6 +151,11 @@ class _Gatherer:
         self._data = bytearray()
         self._done_bytes = 0
         self._told_at = time.monotonic()
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Of the piece that was arriving."""
+        return len(self._data)
 
     async def take(self, chunk: bytes) -> None:
         self._done_bytes += len(chunk)

@@ -161,3 +161,10 @@ def test_a_ledger_says_how_far_it_is() -> None:
     assert repr(united([claim(0, "a"), claim(1, "a"), claim(1, "b", variant=1)])) == (
         f"<Ledger 1/{PIECES} agreed, 1 disputed>"
     )
+
+
+def test_of_those_who_fetched_a_piece_all_but_the_first_by_name_fetched_it_again() -> None:
+    ledger = Ledger(PIECES, [claim(0, "a"), claim(0, "b"), claim(1, "b"), claim(2, "c"), claim(0, "c")])
+    assert [ledger.fetched_again_by(name) for name in ("a", "b", "c", "d")] == [0, 0b1, 0b1, 0]
+    sealed = Ledger(PIECES, [claim(0, "a", sealed=True), claim(0, "b")])
+    assert sealed.fetched_again_by("b") == 0, "hashing one's own copy is no fetch"

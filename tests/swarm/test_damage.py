@@ -51,6 +51,8 @@ def test_wrong_byte_from_the_hub_costs_one_more_copy_and_is_not_published(
         print(f"one wrong byte: {extra} bytes ({extra / MIB:.1f} MiB) of {repo.size_bytes} fetched again")
         rejected = sum(node.metrics().by_label("distd_pieces_rejected_total")["hub"] for node in fleet.nodes)
         assert rejected >= 1
+        counted = sum(node.metrics().value("distd_hub_duplicate_bytes_total") for node in fleet.nodes)
+        assert abs(counted - extra) <= 2 * MIB, "what was fetched again is told to monitoring"
         # Which piece is wrong shows only when all were fetched a second time, by somebody else; the one in doubt
         # then at most twice by each member.
         assert MIB <= extra <= path.stat().st_size + 2 * len(fleet.nodes) * MIB

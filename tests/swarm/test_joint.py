@@ -55,7 +55,14 @@ def spans_of(blob: Blob, threads: ThreadPoolExecutor, wanted: bool, seen: list[i
     file = ManifestFile("model.safetensors", blob.size_bytes, blob.name)
     remote = RemoteFile(parse_repo("acme/tiny", "model"), "0" * 40, file)
     return HubSpans(
-        blob, remote, ZeroFetcher(), threads, feed=lambda _: None, fetched=fetched, received=lambda _: None
+        blob,
+        remote,
+        ZeroFetcher(),
+        threads,
+        feed=lambda _: None,
+        fetched=fetched,
+        received=lambda _: None,
+        dropped=lambda _: None,
     )
 
 
