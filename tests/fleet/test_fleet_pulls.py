@@ -45,6 +45,16 @@ def ended(daemon: DaemonProcess, pull_id: str, timeout_s: float = 30.0) -> View:
     return reached(daemon, pull_id, lambda view: view["state"] in FINISHED, timeout_s)
 
 
+def heard_of(daemon: DaemonProcess) -> list[View]:
+    """The members as `daemon` lists them, once gossip has had an answer from each: a pull may end before."""
+
+    def look() -> list[View] | None:
+        peers = daemon.get("/v1/peers")["items"]
+        return peers if all(peer["rtt_s"] is not None for peer in peers) else None
+
+    return until(look, "a round of gossip with every member", 30.0)
+
+
 def distctl(daemon: DaemonProcess, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "distd.cli", "--url", daemon.url, *words],
@@ -91,7 +101,7 @@ def test_members_and_what_flows_between_them_are_listed(fleet: Fleet, repos: Rep
     assert moving["rate_bytes_per_s"] == pytest.approx(rates)
     assert n0.get("/v1/status")["rates"]["peers_bytes_per_s"] > 0
     assert ended(n0, pull_id)["state"] == "complete"
-    peers = {peer["name"]: peer for peer in fleet.members[0].get("/v1/peers")["items"]}
+    peers = {peer["name"]: peer for peer in heard_of(fleet.members[0])}
     assert {name: (peer["zone"], peer["state"], peer["is_self"]) for name, peer in peers.items()} == {
         "n0": ("rack-0", "alive", True),
         "n1": ("rack-1", "alive", False),
