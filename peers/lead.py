@@ -8,14 +8,15 @@ What a piece is leased for, in this order (`Lead._needs`):
 1. nobody live and honest holds it;
 2. its digest is disputed, and a further fetch decides;
 3. the asker is stuck on it, whatever others say they hold;
-4. a seal failed with every piece matching the ledger: each piece is fetched by a second member and compared.
+4. a seal failed with every piece matching the ledger: pieces are fetched by a second member and compared, suspects first
+   (`audit`).
 
 Times are monotonic seconds.
 """
 
 from __future__ import annotations
 
-from peers import piece_set, rendezvous
+from peers import audit, piece_set, rendezvous
 from peers.blob import Blob
 from peers.fetch_turns import FetchTurns
 from peers.invariants import require
@@ -84,7 +85,7 @@ class Lead:
         self._parked: dict[str, tuple[LeadRequest, float]] = {}
         self._hub_pause_until = now
         self._paused = False
-        self._auditing = False
+        self._audit = audit.Audit(blob.size_bytes)
         self._last_wave = now - NEWS_GAP_S
         self._news = False
         self._turns = FetchTurns(blob.piece_len_bytes)
@@ -140,7 +141,7 @@ class Lead:
             self.idle_since = now
         if request.last_term > self.term and member not in self._awaited:
             self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
-        self._note_report(request.report, now)
+        self._note_report(request.report, now, request.claims_fingerprint)
         self._turns.heard(member, request.rate_bytes_per_s)
         if request.report.leaving:
             self._forget(member)
@@ -196,7 +197,7 @@ class Lead:
             self._awaited |= unheard
             self._to_probe |= unheard
 
-    def _note_report(self, report: Report, now: float) -> None:
+    def _note_report(self, report: Report, now: float, claims_fingerprint: int | None = None) -> None:
         member = report.member
         self._heard(member)
         if self.ledger.merge(report.claims):
@@ -217,8 +218,9 @@ class Lead:
             self._hub_pause_until = max(self._hub_pause_until, now + report.hub_pause_s)
             self.leases.extend_all(self._hub_pause_until)
             self._paused = True
-        if standing.seal_failed and not self._auditing:
-            self._auditing = self._news = True
+        in_sync = claims_fingerprint == self.ledger.claims_fingerprint
+        if self._audit.heard(standing.seal_failed, in_sync, self.ledger, now):
+            self._news = True
 
     def _heard(self, member: str) -> None:
         if member in self._awaited:
@@ -293,7 +295,7 @@ class Lead:
             report_every_s=max(1.0, len(self.standings.members) / REPORTS_PER_S),
             fetchers=len(self.standings.fetchers()),
             unfinished_hot=self.standings.unfinished_hot(),
-            audited=self._auditing and self.ready and not self._unaudited() and not self._undecided(),
+            audited=self._is_audited(),
             swarm=self.standings.swarm_for(member, self.blob.name),
             unleased=not self.ready or bool(self._free(member, now)),
         )
@@ -311,6 +313,8 @@ class Lead:
             sharers = self._sharers(now)
             rate = request.rate_bytes_per_s / self._turns.each(self.leases.rate_bytes_per_s(now), sharers)
             longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), sharers)
+            if wanted & self.standings[member].held:
+                longest = max(1, longest // audit.LOOKAHEAD)
             span = piece_set.first_run(wanted, longest)
             expected_s = len(span) * self.blob.piece_len_bytes / rate if rate > 0 else 0.0
             again = bool(span.pieces & self.standings[member].held)
@@ -340,7 +344,10 @@ class Lead:
         if now - self._started_at < STARTING_S:
             return max(1, len(self._cluster.live))
         everything = self.blob.all_pieces
-        fetchers = sum(each.may_fetch and each.held != everything for each in self.standings.members.values())
+        fetchers = sum(
+            each.may_fetch and (self._audit.begun or each.held != everything)
+            for each in self.standings.members.values()
+        )
         return max(1, fetchers)
 
     def _is_next(self, member: str, now: float) -> bool:
@@ -385,33 +392,41 @@ class Lead:
         """What the module's docstring lists, in that order."""
         ledger = self.ledger
         claimed = ledger.claimed_by(member)
-        second_try = self._second_try(member) if ledger.disputed or self._auditing else 0
+        second_try = self._second_try(member) if ledger.disputed or self._audit.begun else 0
         unheld = self._unheld()
         return (
             unheld if self._in_time(member, unheld, now) else piece_set.EMPTY,
             ledger.disputed & (~claimed | second_try),
             self.standings[member].stuck | (self.standings.stuck_without_access() & ~claimed),
-            self._unaudited() & (~claimed | second_try),
+            self._compared(now) & (~claimed | second_try) if self._audit.begun else piece_set.EMPTY,
         )
+
+    def _compared(self, now: float) -> PieceSet:
+        """What is to be fetched again now, by whomever."""
+        return self._audit.wanted(self.ledger, self._trusted_fetchers(), self._undecided(), now)
+
+    def _trusted_fetchers(self) -> frozenset[str]:
+        """Members that may fetch and are not blamed; all that may, when nobody else is left."""
+        fetchers = self.standings.fetchers()
+        return fetchers - self.ledger.blamed().keys() or fetchers
 
     def _second_try(self, member: str) -> PieceSet:
         """Pieces that every member with access has claimed already and this one only once: it may look again."""
         claimed_by_all = self.blob.all_pieces
-        for other in self.standings.fetchers() - {member}:
+        for other in self._trusted_fetchers() - {member}:
             claimed_by_all &= self.ledger.claimed_by(other)
         return claimed_by_all & ~self.ledger.claimed_twice_by(member)
 
-    def _unaudited(self) -> PieceSet:
-        """During an audit, the pieces whose digest rests on one fetch; with a single fetcher, on one try of it."""
-        if not self._auditing:
-            return piece_set.EMPTY
-        compared = self.ledger.confirmed if len(self.standings.fetchers()) > 1 else self.ledger.refetched
-        return self.blob.all_pieces & ~compared & ~self.ledger.disputed
+    def _is_audited(self) -> bool:
+        """Whether, after a failed seal, every piece was compared and nothing is left to decide."""
+        if not self._audit.begun or not self.ready or self._undecided():
+            return False
+        return not self._audit.uncompared(self.ledger, self._trusted_fetchers())
 
     def _undecided(self) -> PieceSet:
         """Disputed pieces that a further fetch by somebody could still decide."""
         tried_by_all = self.blob.all_pieces
-        for fetcher in self.standings.fetchers() if self.ledger.disputed else ():
+        for fetcher in self._trusted_fetchers() if self.ledger.disputed else ():
             tried_by_all &= self.ledger.claimed_twice_by(fetcher)
         return self.ledger.disputed & ~tried_by_all
 

@@ -8,7 +8,8 @@ matter and no claim is ever overwritten. What a piece's digest *is* follows from
 * claims recomputed from a sealed copy (one whose whole hash the Hub confirmed) outrank fetched ones;
 * the digest that most members claim is **agreed**; a tie is **disputed** until a further claim decides it.
 
-The members whose counted claim lost are named by `Ledger.blamed`.
+The members whose counted claim lost are named by `Ledger.outvoted`. One wrong piece may be the Hub's doing, or a byte that
+flipped once on the way; `Ledger.blamed` names who lost several.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from peers.piece_set import PieceSet
 
 FETCHES_MAX = 16
 """Claims counted per member and piece: more come only from a member that floods the ledger."""
+
+BLAMED_PIECES_MIN = 3
+"""The Hub gives a good member wrong bytes now and then; the same member, for several pieces of one blob, it does not."""
 
 MEMBER_NAME_BYTES_MAX = 255
 """A host name's length (RFC 1035); also what one byte of the packed form can tell."""
@@ -170,6 +174,11 @@ class Ledger:
         """The pieces for which this member claimed a digest from a fetch of its own."""
         return self._by_member.get(member, 0)
 
+    @property
+    def fetchers(self) -> tuple[str, ...]:
+        """Everybody who claims to have fetched a piece, by name."""
+        return tuple(sorted(self._by_member))
+
     def claimed_twice_by(self, member: str) -> PieceSet:
         return self._twice_by_member.get(member, 0)
 
@@ -190,13 +199,18 @@ class Ledger:
         claims = tuple(self._log[version : version + limit])
         return LedgerChanges(claims, version + len(claims))
 
-    def blamed(self, trusted_sealer: str = "") -> dict[str, PieceSet]:
+    def blamed(self) -> dict[str, PieceSet]:
+        """Of those who were outvoted, the members that were so for `BLAMED_PIECES_MIN` pieces, with these."""
+        outvoted = self.outvoted() if self.contested else {}
+        return {name: lost for name, lost in outvoted.items() if lost.bit_count() >= BLAMED_PIECES_MIN}
+
+    def outvoted(self, trusted_sealer: str = "") -> dict[str, PieceSet]:
         """Members whose counted claim lost, with the pieces they lost.
 
-        One member's word does not blame: the winning digest has two fetchers or two sealers behind it, or was sealed by
+        One member's word does not outvote another's: the winning digest has two fetchers or two sealers behind it, or was sealed by
         ``trusted_sealer`` (the reader itself, who saw its own hash come out right).
         """
-        blamed: dict[str, PieceSet] = {}
+        outvoted: dict[str, PieceSet] = {}
         for piece in piece_set.each(self.contested):
             decision = self._decisions[piece]
             sealed_here = (
@@ -206,8 +220,8 @@ class Ledger:
             )
             if decision.voters >= 2 or sealed_here:
                 for loser in decision.losers:
-                    blamed[loser] = blamed.get(loser, 0) | piece_set.single(piece)
-        return blamed
+                    outvoted[loser] = outvoted.get(loser, 0) | piece_set.single(piece)
+        return outvoted
 
     def merge(self, claims: Iterable[Claim]) -> PieceSet:
         """Unite with others' claims; the pieces whose verdict or digest changed.

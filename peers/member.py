@@ -24,6 +24,7 @@ from peers import piece_set
 from peers.asking import Asking
 from peers.blob import Blob
 from peers.fetches import Fetches
+from peers.findings import Findings
 from peers.following import Following
 from peers.giving_up import GivingUp
 from peers.hub_access import HubAccess
@@ -80,6 +81,7 @@ class BlobMember:
         self.swarm = SwarmChoice(me, now, published)
         self.failure: act.FailBlob | None = None
         self._giving_up = GivingUp(blob.name, me)
+        self._findings = Findings(me)
         self._todo: list[MemberAction] = []
         self._read_back = ReadBack()
         self._leased: PieceSet = 0
@@ -307,6 +309,7 @@ class BlobMember:
 
     def _advance(self, now: float) -> None:
         """Whatever is due, given all facts."""
+        self._todo += self._findings.look(self.ledger, self.table, self.sealing)
         if self.stage in (Stage.STARTING, Stage.FILLING):
             self.table.give_up_arriving(now - ARRIVING_S_MAX)
             self._todo += self._read_back.due(self.table)

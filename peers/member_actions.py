@@ -199,6 +199,24 @@ class FailBlob:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundWrongWhole:
+    """For people: every piece is what ``fetchers`` claimed, and the whole is not what the Hub's hash names. Pieces are now
+    fetched again and compared, suspects first."""
+
+    fetchers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundWrongFetches:
+    """For people: others fetched these pieces too and got other bytes than ``member`` claimed. ``proven``: the whole is
+    right with theirs; until then more of them may be found."""
+
+    member: str
+    pieces: PieceSet
+    proven: bool
+
+
 MemberAction: TypeAlias = (
     AskLead
     | FetchSpan
@@ -222,4 +240,6 @@ MemberAction: TypeAlias = (
     | PublishBlob
     | RecomputeLedger
     | FailBlob
+    | FoundWrongWhole
+    | FoundWrongFetches
 )

@@ -21,8 +21,9 @@ from distd.errors import DistdError, NoSpace, StorageFailed
 from distd.hub.fetcher import RemoteFile
 from distd.sharing.duplicates import Duplicates
 from distd.sharing.failures import error_of
+from distd.sharing.findings import told_of
 from distd.sharing.means import Means, Outcome, outlook_of
-from distd.sharing.reading import digests_of_file, digests_on_disk, xxh3_on_disk
+from distd.sharing.reading import digests_of_file, journalled, xxh3_on_disk
 from distd.sharing.spans import HubSpans
 from distd.store.hashing import PrefixHasher, hash_open_file
 from distd.store.incoming import IncomingBlob
@@ -113,7 +114,7 @@ class BlobDriver:
         if not published:
             self._incoming = await means.blobs.incoming(blob.name, blob.size_bytes, blob.piece_len_bytes)
             self._hasher = PrefixHasher(self._incoming, on_bad=self._lost)
-            journal = await self._journalled(self._incoming, claims)
+            journal = await journalled(self._incoming, blob, claims, means.neighbours.me)
         if self._remote is not None:
             self._spans = HubSpans(
                 blob,
@@ -200,26 +201,6 @@ class BlobDriver:
         if self._incoming:
             await self._incoming.close()
 
-    async def _journalled(self, incoming: IncomingBlob, claims: tuple[Claim, ...]) -> dict[int, Claim]:
-        """The claim behind each journalled piece.
-
-        Pieces that this node fetched while it was alone have none: their digests are computed from the
-        disk. Pieces of peers without one (a crash between two writes) are forgotten.
-        """
-        by_digest = {(claim.piece, claim.digests.xxh3): claim for claim in claims}
-        journal: dict[int, Claim] = {}
-        for piece in sorted(incoming.have):
-            xxh3 = incoming.digest(piece)
-            claim = by_digest.get((piece, xxh3))
-            if claim is None:
-                digests = await asyncio.to_thread(digests_on_disk, incoming.fd, self.blob, piece)
-                if digests.xxh3 != xxh3:
-                    incoming.forget((piece,))
-                    continue
-                claim = Claim(piece, self._means.neighbours.me, 1, digests)
-            journal[piece] = claim
-        return journal
-
     def _lost(self, index: int) -> None:
         """A piece that an earlier run journalled is not what it was then."""
         self._means.tally.piece_rejected("disk")
@@ -283,8 +264,9 @@ class BlobDriver:
                 if self._machine and self._machine.table.missing >> piece & 1:
                     self._from_hub.discard(piece)
                 self._means.tally.piece_rejected("hub" if from_hub else "peers")
-                source = "the Hub" if from_hub else "the swarm"
-                self._tell("piece_rejected", f"piece {piece} from {source} does not match the ledger")
+                self._tell(*told_of(action))
+            case act.FoundWrongWhole() | act.FoundWrongFetches():
+                self._tell(*told_of(action))
             case act.SealBlob():
                 self._spawn(self._seal())
             case act.PublishBlob(serving):

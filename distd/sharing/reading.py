@@ -1,7 +1,8 @@
-"""Digests of pieces as they lie on the disk. Everything here runs in a thread; sizes and offsets are bytes."""
+"""Digests of pieces as they lie on the disk, computed in threads; sizes and offsets are bytes."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import xxhash
 
+from distd.store.incoming import IncomingBlob
 from peers.blob import Blob
-from peers.ledger import Digests
+from peers.ledger import Claim, Digests
 
 READ_BLOCK_BYTES = 2**20
 """Read at once: pieces have up to 16 MiB and a dozen are read at the same time."""
@@ -56,3 +58,26 @@ def digests_of_file(path: Path, blob: Blob) -> tuple[Digests, ...]:
         return tuple(digests_on_disk(fd, blob, piece) for piece in range(blob.pieces))
     finally:
         os.close(fd)
+
+
+async def journalled(
+    incoming: IncomingBlob, blob: Blob, claims: tuple[Claim, ...], me: str
+) -> dict[int, Claim]:
+    """The claim behind each piece in the journal of an earlier run; runs on the loop, reads in threads.
+
+    Pieces that this node fetched while it was alone have none: their digests are computed from the
+    disk. Pieces of peers without one (a crash between two writes) are forgotten.
+    """
+    by_digest = {(claim.piece, claim.digests.xxh3): claim for claim in claims}
+    journal: dict[int, Claim] = {}
+    for piece in sorted(incoming.have):
+        xxh3 = incoming.digest(piece)
+        claim = by_digest.get((piece, xxh3))
+        if claim is None:
+            digests = await asyncio.to_thread(digests_on_disk, incoming.fd, blob, piece)
+            if digests.xxh3 != xxh3:
+                incoming.forget((piece,))
+                continue
+            claim = Claim(piece, me, 1, digests)
+        journal[piece] = claim
+    return journal

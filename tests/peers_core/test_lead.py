@@ -15,6 +15,7 @@ from peers.lead_events import (
     Refuse,
 )
 from peers.leases import PROGRESS_EXPECTED_S
+from peers.ledger import BLAMED_PIECES_MIN, Ledger
 from peers.messages import LeadAnswer, Progress, SwarmPhase
 from peers.piece_set import Span
 from tests.peers_core.builders import MIB, PIECES, ask, claim, lead_of, report
@@ -202,9 +203,11 @@ def test_with_nobody_else_the_claimants_of_a_dispute_try_once_more() -> None:
 
 def test_the_blamed_fetch_nothing_while_others_can_and_their_word_counts_for_nothing() -> None:
     lead = settled(SECOND, THIRD)
-    ask(lead, report(FIRST, claims=(claim(0, FIRST),)), 0.0)
-    ask(lead, report(THIRD, *EVERYTHING, claims=(claim(0, THIRD, variant=1),)), 0.0)
-    ask(lead, report(SECOND, claims=(claim(0, SECOND),)), 0.0)
+    several = range(BLAMED_PIECES_MIN)
+    ask(lead, report(FIRST, claims=tuple(claim(piece, FIRST) for piece in several)), 0.0)
+    false = tuple(claim(piece, THIRD, variant=1) for piece in several)
+    ask(lead, report(THIRD, *EVERYTHING, claims=false), 0.0)
+    ask(lead, report(SECOND, claims=tuple(claim(piece, SECOND) for piece in several)), 0.0)
     assert set(lead.ledger.blamed()) == {THIRD}
     assert one_answer(ask(lead, report(THIRD, *EVERYTHING), 0.1, room=1)).leases == ()
     assert one_answer(ask(lead, report(FIRST), 0.1, room=1)).leases != ()
@@ -217,14 +220,18 @@ def test_what_a_member_is_stuck_on_it_fetches_itself() -> None:
     assert spans(answer) == [Span(0, 1)]
 
 
-def test_after_a_failed_seal_everything_is_fetched_by_a_second_member_and_then_audited() -> None:
+def test_after_a_failed_seal_pieces_are_fetched_by_a_second_member_and_then_audited() -> None:
     lead = settled(SECOND)
     own = tuple(claim(piece, FIRST) for piece in EVERYTHING)
-    ask(lead, report(FIRST, *EVERYTHING, claims=own, seal_failed=True), 0.0)
+    known = Ledger(PIECES, own).claims_fingerprint
+    ask(lead, report(FIRST, *EVERYTHING, claims=own, seal_failed=True), 0.0, claims_fingerprint=known)
     answer = one_answer(ask(lead, report(SECOND, *EVERYTHING), 0.1, room=2))
-    assert (answer.audited, len(answer.leases)) == (False, 2)
+    assert (answer.audited, spans(answer)) == (False, [Span(0, 1)]), "one piece of the only fetcher at first"
+    sample = report(SECOND, *EVERYTHING, claims=(claim(0, SECOND),), given_up=(answer.leases[0].key,))
+    answer = one_answer(ask(lead, sample, 0.2, room=2))
+    assert (answer.audited, len(answer.leases)) == (False, 2), "it was right: the rest, a little at a time"
     compared = tuple(claim(piece, SECOND) for piece in EVERYTHING)
-    assert one_answer(ask(lead, report(SECOND, *EVERYTHING, claims=compared), 0.2)).audited
+    assert one_answer(ask(lead, report(SECOND, *EVERYTHING, claims=compared), 0.3)).audited
 
 
 def test_only_as_many_members_fetch_as_the_link_bears() -> None:

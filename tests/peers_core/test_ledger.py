@@ -25,7 +25,7 @@ def facts(ledger: Ledger) -> tuple[object, ...]:
     return (
         ledger.all_claims(),
         [(ledger.verdict(piece), ledger.digests(piece)) for piece in range(PIECES)],
-        ledger.blamed(),
+        ledger.outvoted(),
         ledger.claims_fingerprint,
         ledger.agreed_fingerprint,
         (ledger.agreed, ledger.disputed, ledger.confirmed, ledger.refetched),
@@ -85,15 +85,15 @@ def test_one_claim_is_agreed_by_nobody_else_speaking() -> None:
     assert ledger.verdict(1) is Verdict.UNKNOWN
 
 
-def test_two_claims_that_differ_are_disputed_and_blame_nobody() -> None:
+def test_two_claims_that_differ_are_disputed_and_outvote_nobody() -> None:
     ledger = united([claim(0, "a"), claim(0, "b", variant=1)])
-    assert (ledger.verdict(0), ledger.digests(0), ledger.blamed()) == (Verdict.DISPUTED, None, {})
+    assert (ledger.verdict(0), ledger.digests(0), ledger.outvoted()) == (Verdict.DISPUTED, None, {})
 
 
 def test_a_third_claim_decides_and_marks_the_loser() -> None:
     ledger = united([claim(0, "a"), claim(0, "b", variant=1), claim(0, "c")])
     assert (ledger.verdict(0), ledger.digests(0)) == (Verdict.AGREED, digests(0))
-    assert ledger.blamed() == {"b": 0b1}
+    assert ledger.outvoted() == {"b": 0b1}
 
 
 def test_three_different_claims_stay_disputed() -> None:
@@ -103,7 +103,7 @@ def test_three_different_claims_stay_disputed() -> None:
 def test_a_member_corrects_itself_by_fetching_again() -> None:
     ledger = united([claim(0, "a", variant=1), claim(0, "b"), claim(0, "a", fetch=2)])
     assert ledger.digests(0) == digests(0)
-    assert ledger.blamed() == {}
+    assert ledger.outvoted() == {}
 
 
 def test_fetching_the_same_often_gives_one_vote() -> None:
@@ -115,8 +115,8 @@ def test_digests_of_a_sealed_copy_outrank_any_number_of_fetches() -> None:
     fetched = [claim(0, name, variant=1) for name in "abc"]
     ledger = united([*fetched, claim(0, "d", sealed=True)])
     assert ledger.digests(0) == digests(0)
-    assert ledger.blamed() == {}, "one sealer's word blames nobody"
-    assert set(ledger.blamed(trusted_sealer="d")) == {"a", "b", "c"}
+    assert ledger.outvoted() == {}, "one sealer's word outvotes nobody"
+    assert set(ledger.outvoted(trusted_sealer="d")) == {"a", "b", "c"}
 
 
 def test_two_sealed_copies_that_differ_are_disputed() -> None:

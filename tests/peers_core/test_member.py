@@ -150,7 +150,10 @@ def test_different_bytes_from_the_hub_make_a_dispute_and_replace_what_was_there(
 
 def test_bytes_from_the_hub_that_others_outvote_are_dropped(member: Played) -> None:
     member.told(lease(0, 1), claims=(claim(0, "a"), claim(0, "b")))
-    assert member.happen(event.HubPieceFetched(1, 0, digests(0, 1))) == [act.RejectPiece(0, from_hub=True)]
+    assert member.happen(event.HubPieceFetched(1, 0, digests(0, 1))) == [
+        act.RejectPiece(0, from_hub=True),
+        act.FoundWrongFetches("me", 1, proven=False),
+    ]
 
 
 def test_a_lease_that_is_not_repeated_stops_its_fetch(member: Played) -> None:

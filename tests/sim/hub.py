@@ -29,6 +29,7 @@ class Hub:
         self.pieces_sent: Counter[int] = Counter()
         self.duplicates: Counter[tuple[str, int]] = Counter()
         self.wrong_pieces: frozenset[int] = frozenset()
+        self.wrong_once: set[int] = set()
         self.busy_until = 0.0
         self.requests_while_busy = 0
 
@@ -119,6 +120,9 @@ class HubClient:
         world = self._node.world
         liar_variant = 1000 + world.names.index(self._node.name)
         variant = 7 if piece in world.hub.wrong_pieces else truth.TRUE
+        if piece in world.hub.wrong_once:
+            world.hub.wrong_once.discard(piece)
+            variant = 8
         if self.gives_wrong_bytes:
             variant = liar_variant
         told = liar_variant if self.lies_about_digests else variant

@@ -48,6 +48,7 @@ class Node:
         self.sealed_right = False
         self.failure: act.FailBlob | None = None
         self.leased = 0
+        self.told: list[act.MemberAction] = []
         self.life = 0
         self.up = False
         self.hub = HubClient(self)
@@ -236,7 +237,9 @@ class Node:
         elif isinstance(action, act.FailBlob):
             self.failure = action
         else:
-            assert isinstance(action, act.RejectPiece | act.ConnectSwarm), action
+            told = act.RejectPiece | act.ConnectSwarm | act.FoundWrongWhole | act.FoundWrongFetches
+            assert isinstance(action, told), action
+            self.told.append(action)
 
     def _write(self, piece: int, variant: int, announce: bool) -> None:
         def written() -> None:

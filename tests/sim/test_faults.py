@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peers.member_actions import BlobFailure
+from peers.member_actions import BlobFailure, FoundWrongFetches
 from tests.sim import truth
 from tests.sim.world import Shape, World
 
@@ -26,6 +26,11 @@ def run_to(world: World, when: float) -> None:
 
 def others(world: World, *names: str) -> list[str]:
     return [name for name in world.names if name not in names]
+
+
+def wrong_fetches(world: World, name: str) -> list[FoundWrongFetches]:
+    """What this member's story says of others' fetches."""
+    return [action for action in world.nodes[name].told if isinstance(action, FoundWrongFetches)]
 
 
 def assert_published(world: World, names: list[str]) -> None:
@@ -157,8 +162,7 @@ def test_a_fetcher_that_lies_about_digests_is_outvoted_and_blamed() -> None:
     world.start()
     assert world.run(LONG_S, until=lambda: all(world.nodes[n].done for n in others(world, "n1")))
     assert_published(world, others(world, "n1"))
-    ledgers = [node.machine.ledger for node in world.nodes.values() if node.machine]
-    assert {name for ledger in ledgers for name in ledger.blamed()} == {"n1"}
+    assert {found.member for name in others(world, "n1") for found in wrong_fetches(world, name)} == {"n1"}
 
 
 def test_wrong_bytes_claimed_consistently_are_found_by_the_seal_and_fetched_by_others() -> None:
@@ -167,7 +171,26 @@ def test_wrong_bytes_claimed_consistently_are_found_by_the_seal_and_fetched_by_o
     world.start()
     assert world.run(LONG_S, until=lambda: all(world.nodes[n].done for n in others(world, "n1")))
     assert_published(world, others(world, "n1"))
-    assert world.hub.sent_bytes <= 3.5 * world.blob.size_bytes
+    own = world.blob.size_bytes / len(world.names)
+    assert world.hub.sent_bytes <= world.blob.size_bytes + 3 * own, (
+        "its pieces by two others, and one of each other's"
+    )
+    told = {(found.member, found.proven) for found in wrong_fetches(world, "n0")}
+    assert told == {("n1", False), ("n1", True)}
+
+
+def test_one_wrong_byte_of_the_hub_costs_less_than_a_second_copy_and_blames_nobody() -> None:
+    extra = []
+    for piece in (0, 7, 20, 33, 39):
+        world = World(4, SHAPE)
+        world.hub.wrong_once = {piece}
+        world.start()
+        assert world.run(LONG_S)
+        assert_published(world, world.names)
+        extra.append(world.hub.sent_bytes / world.blob.size_bytes - 1)
+        assert {found.pieces for found in wrong_fetches(world, "n0")} == {1 << piece}, "the story names it"
+    assert sum(extra) / len(extra) <= 0.7, "half a copy on the average, and what was under way"
+    assert max(extra) <= 1.1
 
 
 def test_a_hub_that_is_consistently_wrong_fails_with_both_hashes_and_publishes_nothing() -> None:

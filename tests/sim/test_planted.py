@@ -191,7 +191,7 @@ def test_a_claim_dropped_later_is_seen() -> None:
 class AccusingLedger(Ledger):
     """Blames everybody who claimed a piece that was ever in doubt, whoever lost."""
 
-    def blamed(self, trusted_sealer: str = "") -> dict[str, PieceSet]:
+    def blamed(self) -> dict[str, PieceSet]:
         doubted = self.contested | self.disputed
         return {
             claim.claimant: doubted for piece in piece_set.each(doubted) for claim in self.claims_of(piece)

@@ -1,0 +1,44 @@
+"""What a blob's machine found out about wrong bytes, as events and sentences of a pull's story."""
+
+from __future__ import annotations
+
+from peers import member_actions as act
+from peers import piece_set
+from peers.piece_set import PieceSet
+
+RUNS_NAMED_MAX = 5
+"""A line in a story stays a line, however many pieces were wrong."""
+
+Finding = act.RejectPiece | act.FoundWrongWhole | act.FoundWrongFetches
+
+
+def told_of(finding: Finding) -> tuple[str, str]:
+    """The event's name and the sentence."""
+    match finding:
+        case act.RejectPiece(piece, from_hub):
+            source = "the Hub" if from_hub else "the swarm"
+            return "piece_rejected", f"piece {piece} from {source} does not match the ledger"
+        case act.FoundWrongWhole(fetchers):
+            by = f"fetched by {', '.join(fetchers)}, " if fetchers else ""
+            return "whole_wrong", (
+                f"every piece is what was claimed, {by}but the whole does not have the Hub's hash: "
+                "pieces are fetched again and compared, suspects first"
+            )
+        case act.FoundWrongFetches(member, pieces, proven):
+            many = pieces.bit_count() > 1
+            told = f"{named(pieces)} came from the Hub to {member} with wrong bytes: "
+            if not proven:
+                return "fetch_outvoted", told + "two other members got the same, and others than it"
+            are = "they were" if many else "it was"
+            return "fetch_wrong", told + f"{are} fetched again by others, and the whole is right with theirs"
+
+
+def named(pieces: PieceSet) -> str:
+    """The pieces in words, as runs: "piece 9", "pieces 3-7, 12"."""
+    runs = [
+        f"{span.start}" if len(span) == 1 else f"{span.start}-{span.stop - 1}"
+        for span in piece_set.runs(pieces)
+    ]
+    more = f" and others, {pieces.bit_count()} in all" if len(runs) > RUNS_NAMED_MAX else ""
+    word = "piece" if pieces.bit_count() == 1 else "pieces"
+    return f"{word} {', '.join(runs[:RUNS_NAMED_MAX])}{more}"
