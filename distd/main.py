@@ -35,6 +35,8 @@ from distd.logs import set_up_logging
 from distd.models import ModelService
 from distd.monitoring import MonitoringService
 from distd.node import NodeService
+from distd.nodes.operations import NodeOperations
+from distd.nodes.own import LoneMember, OwnAnswers
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
 from distd.pulls.fleet import FleetPulls, Nodes
@@ -50,6 +52,7 @@ from distd.sharing.bandwidth import Pacers
 from distd.sharing.health import cluster_checks
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.prefetch_calls import MemberColleagues
+from distd.sharing.remote_nodes import RemoteNodes
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
@@ -297,6 +300,8 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
         ),
     )
+    answers = OwnAnswers(node, models)
+    members = RemoteNodes(member.cluster, answers) if member else LoneMember(config.node.name, zone, answers)
     monitoring = MonitoringService(config, tally, node, pulls, company)
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
@@ -306,7 +311,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
-        Ports(fleet, models, node, limits, prefetch, monitoring),
+        Ports(fleet, models, node, limits, prefetch, monitoring, NodeOperations(members)),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )

@@ -290,7 +290,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(nobody, nobody, nobody, nobody, nobody, nobody),
+        Ports(nobody, nobody, nobody, nobody, nobody, nobody, nobody),
         writable=True,
         token="",
     )

@@ -5,21 +5,23 @@ from __future__ import annotations
 from aiohttp import web
 
 from distd.api.answers import Route, answer
+from distd.api.audience import AUDIENCE, audience
 from distd.api.bodies import only_parameters, query_value
 from distd.api.paging import page_after, page_cursor, page_limit
-from distd.api.ports import Models
+from distd.api.ports import Models, Nodes
 from distd.api.schema import Page
 from distd.core.refs import Repo, parse_repo, parse_revision
 
 
 class ModelRoutes:
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, nodes: Nodes) -> None:
         self._models = models
+        self._nodes = nodes
 
     def routes(self) -> list[Route]:
         one = "/v1/models/{type}/{org}/{name}"
         return [
-            Route("GET", "/v1/models", self.list, "repos held, with their revisions"),
+            Route("GET", "/v1/models", self.list, "repos held, with their revisions; on ?nodes= or ?zone="),
             Route("GET", one, self.get, "one repo held; _ stands for no org"),
             Route("GET", one + "/nodes", self.on_nodes, "which members have it at ?revision= (main)"),
             Route("DELETE", one, self.remove, "remove it, or only ?revision="),
@@ -29,7 +31,10 @@ class ModelRoutes:
         ]
 
     async def list(self, request: web.Request) -> web.Response:
-        only_parameters(request, "limit", "cursor")
+        if (meant := audience(request)) is not None:
+            only_parameters(request, *AUDIENCE)  # a row a node: no pages
+            return answer(Page(list(await self._nodes.models(*meant)), None))
+        only_parameters(request, "limit", "cursor", *AUDIENCE)
         models, after = await self._models.page(page_after(request, "models"), page_limit(request))
         return answer(Page(models, page_cursor("models", after)))
 
@@ -42,13 +47,22 @@ class ModelRoutes:
         return answer(Page(list(nodes), None))
 
     async def remove(self, request: web.Request) -> web.Response:
-        return answer(await self._models.remove(_repo(request), _revision(request)))
+        repo, revision = _repo(request), _revision(request, *AUDIENCE)
+        if (meant := audience(request)) is not None:
+            return answer(Page(list(await self._nodes.remove(*meant, repo, revision)), None))
+        return answer(await self._models.remove(repo, revision))
 
     async def pin(self, request: web.Request) -> web.Response:
-        return answer(await self._models.pin(_repo(request), _revision(request), True))
+        return await self._pin(request, True)
 
     async def unpin(self, request: web.Request) -> web.Response:
-        return answer(await self._models.pin(_repo(request), _revision(request), False))
+        return await self._pin(request, False)
+
+    async def _pin(self, request: web.Request, pinned: bool) -> web.Response:
+        repo, revision = _repo(request), _revision(request, *AUDIENCE)
+        if (meant := audience(request)) is not None:
+            return answer(Page(list(await self._nodes.pin(*meant, repo, revision, pinned)), None))
+        return answer(await self._models.pin(repo, revision, pinned))
 
     async def verify(self, request: web.Request) -> web.Response:
         return answer(await self._models.verify(_repo(request), _revision(request)))
@@ -60,7 +74,7 @@ def _repo(request: web.Request) -> Repo:
     return parse_repo(name if org == "_" else f"{org}/{name}", request.match_info["type"])
 
 
-def _revision(request: web.Request) -> str | None:
-    only_parameters(request, "revision")
+def _revision(request: web.Request, *besides: str) -> str | None:
+    only_parameters(request, "revision", *besides)
     revision = query_value(request, "revision")
     return None if revision is None else parse_revision(revision)

@@ -8,24 +8,28 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from distd.api.answers import Route, answer
+from distd.api.audience import AUDIENCE, audience
 from distd.api.bodies import only_parameters, query_value
 from distd.api.paging import page_after, page_cursor, page_limit
-from distd.api.ports import Node
+from distd.api.ports import Node, Nodes
 from distd.api.schema import Page
 from distd.errors import InvalidRequest
 from distd.units import parse_duration
 
 
 class NodeRoutes:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, nodes: Nodes) -> None:
         self._node = node
+        self._nodes = nodes
 
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/livez", self.live, "200 while the daemon runs"),
             Route("GET", "/healthz", self.live, "the same as /livez"),
             Route("GET", "/readyz", self.ready, "200 when it can serve, else 503; ?verbose gives reasons"),
-            Route("GET", "/v1/status", self.status, "node, cache, rates and active pulls"),
+            Route(
+                "GET", "/v1/status", self.status, "node, cache, rates and active pulls; of ?nodes= or ?zone="
+            ),
             Route(
                 "GET", "/v1/peers", self.peers, "members of the cluster, this node included, and what flows"
             ),
@@ -46,7 +50,9 @@ class NodeRoutes:
         return web.Response(text=text, status=503 if reasons else 200)
 
     async def status(self, request: web.Request) -> web.Response:
-        only_parameters(request)
+        only_parameters(request, *AUDIENCE)
+        if (meant := audience(request)) is not None:
+            return answer(Page(list(await self._nodes.status(*meant)), None))
         return answer(self._node.status())
 
     async def peers(self, request: web.Request) -> web.Response:

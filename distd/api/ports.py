@@ -5,11 +5,12 @@ Every method may raise a `DistdError`; the API turns it into problem+json by its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from distd.api.figures import Figures
+from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
     Finding,
@@ -135,6 +136,28 @@ class Node(Protocol):
         """Looks at what commonly goes wrong: Hub, disk, directories, clock. Bounded to a few seconds."""
 
 
+class Nodes(Protocol):
+    """This node's answers, and those of others, to one request: a row for each node meant, with its error where it has one.
+
+    `nodes` are names, `all` among them means everybody that has not left; with a `zone` only its members. All raise
+    InvalidRequest for a name or zone that nobody has, and take bounded time.
+    """
+
+    async def status(self, nodes: Collection[str], zone: str | None) -> list[NodeStatusView]: ...
+
+    async def models(self, nodes: Collection[str], zone: str | None) -> list[NodeModelsView]: ...
+
+    async def remove(
+        self, nodes: Collection[str], zone: str | None, repo: Repo, revision: str | None
+    ) -> list[NodeRemovedView]:
+        """As `Models.remove` on each."""
+
+    async def pin(
+        self, nodes: Collection[str], zone: str | None, repo: Repo, revision: str | None, pinned: bool
+    ) -> list[NodePinView]:
+        """As `Models.pin` on each."""
+
+
 class Monitoring(Protocol):
     def figures(self) -> Figures:
         """What monitoring is told at this moment. Quick: it is asked for on the event loop, every few seconds."""
@@ -150,3 +173,4 @@ class Ports:
     limits: LimitPort
     prefetch: PrefetchPort
     monitoring: Monitoring
+    nodes: Nodes

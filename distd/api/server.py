@@ -67,10 +67,10 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
     )
     app[ACCESS] = Access(writable, token)
     index = Index(
-        NodeRoutes(ports.node).routes()
+        NodeRoutes(ports.node, ports.nodes).routes()
         + MetricRoutes(ports.monitoring).routes()
         + PullRoutes(ports.pulls).routes()
-        + ModelRoutes(ports.models).routes()
+        + ModelRoutes(ports.models, ports.nodes).routes()
         + LimitRoutes(ports.limits).routes()
         + PrefetchRoutes(ports.prefetch).routes()
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,8 +24,9 @@ from msgspec import structs
 from distd.api.rate_schema import EstimateView
 from distd.api.schema import PlanView, PullRequest, PullView, StoryEntry
 from distd.core import fleet as core
+from distd.core.audience import Node, NodeRefused, NodeSilent, chosen
 from distd.core.pull import FINISHED, PullState, Save, Tell
-from distd.errors import Conflict, DistdError, InvalidRequest, NotFound, Problem
+from distd.errors import Conflict, DistdError, NotFound
 from distd.pulls.fleet_views import fleet_view
 from distd.pulls.service import PullService, number_of, selected, start_at
 from distd.pulls.views import rfc3339
@@ -48,29 +49,6 @@ UNFINISHED_FLEETS_MAX = 100
 """Each asks all its nodes every second or so; more than anybody waits for."""
 FINISHED_FLEETS_KEPT = 100
 """In memory, with the last word of every node: some hundred kilobytes each in a fleet of hundreds."""
-NAMES_TOLD_MAX = 50
-"""Members listed in a refusal; a person looks for a typing error among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A member of the cluster as a target. `live`: not known to be dead or gone."""
-
-    name: str
-    zone: str
-    live: bool
-
-
-class NodeSilent(Exception):
-    """The node gave no answer, or asked to be asked later. The text says why."""
-
-
-class NodeRefused(Exception):
-    """The node said no, and would say it again."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
 
 
 class Nodes(Protocol):
@@ -154,7 +132,7 @@ class FleetPulls:
         if not request.nodes and request.zone is None:
             return await self._local.submit(request)
         request = self._local.checked(request)
-        names = chosen_nodes(request, self._nodes.known())
+        names = tuple(node.name for node in chosen(request.nodes, request.zone, self._nodes.known()))
         at = start_at(request.at)
         # Zoneless times mean this server's; other members may be elsewhere.
         moment = datetime.fromtimestamp(at, UTC).isoformat() if at is not None else None
@@ -315,36 +293,3 @@ class FleetPulls:
         finished.sort(key=lambda record: record.number)
         for record in finished[: max(0, len(finished) - FINISHED_FLEETS_KEPT)]:
             del self._fleets[record.id]
-
-
-def chosen_nodes(request: PullRequest, known: Sequence[Node]) -> tuple[str, ...]:
-    """The names that `nodes` and `zone` stand for, sorted. Raises InvalidRequest naming who there is."""
-    live = [node for node in known if node.live]
-    names = {node.name for node in live}
-    wanted = set(request.nodes) - {"all"} if request.nodes else names
-    if "all" in request.nodes:
-        wanted |= names
-    if unknown := sorted(wanted - names):
-        gone = sorted(node.name for node in known if not node.live and node.name in unknown)
-        said = f"{gone[0]} is not reachable" if gone else f"no member of the cluster is called {unknown[0]!r}"
-        raise InvalidRequest(f"{said}; members: {_listed(names)}")
-    if request.zone is not None:
-        zones = {node.zone for node in live}
-        if request.zone not in zones:
-            raise InvalidRequest(
-                f"no member of the cluster is in zone {request.zone!r};"
-                f" zones: {_listed(repr(zone) for zone in zones)}; members: {_listed(names)}"
-            )
-        inside = {node.name for node in live if node.zone == request.zone}
-        if outside := sorted(wanted - inside) if request.nodes and "all" not in request.nodes else []:
-            raise InvalidRequest(
-                f"{outside[0]} is not in zone {request.zone!r}; members there: {_listed(inside)}"
-            )
-        wanted &= inside
-    return tuple(sorted(wanted))
-
-
-def _listed(words: Iterable[str]) -> str:
-    names = sorted(words)
-    more = f" and {len(names) - NAMES_TOLD_MAX} more" if len(names) > NAMES_TOLD_MAX else ""
-    return ", ".join(names[:NAMES_TOLD_MAX]) + more

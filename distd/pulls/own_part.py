@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distd.api.schema import PullRequest
+from distd.core.audience import Node, NodeRefused
 from distd.core.fleet import Report, Verb
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound
-from distd.pulls.fleet import Node, NodeRefused
 from distd.pulls.fleet_views import report_of
 from distd.pulls.service import PullService
 

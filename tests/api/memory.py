@@ -48,6 +48,8 @@ from distd.core.refs import Repo, parse_ref
 from distd.core.tally import Tally
 from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
 from distd.limits import LimitService, LoneBandwidth
+from distd.nodes.operations import NodeOperations
+from distd.nodes.own import LoneMember, OwnAnswers
 from distd.pacing import Pacer
 from distd.prefetch import Nobody, PrefetchService
 from distd.pulls.estimating import estimate_view
@@ -389,9 +391,12 @@ class MemoryDaemon:
         self.prefetch.reload((PrefetchEntry(repo="acme/declared", schedule="0 3 * * *"),))
         self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
         self.monitoring = MemoryMonitoring(self.node)
+        self.nodes = NodeOperations(LoneMember("gpu-01", "", OwnAnswers(self.node, self.models)))
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:
-        ports = Ports(self.pulls, self.models, self.node, self.limits, self.prefetch, self.monitoring)
+        ports = Ports(
+            self.pulls, self.models, self.node, self.limits, self.prefetch, self.monitoring, self.nodes
+        )
         return build_app(ports, writable=writable, token=token)
 
 

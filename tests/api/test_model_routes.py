@@ -72,3 +72,25 @@ async def test_verify_reports_the_files_that_lost_their_hash(client: Client, dae
     assert report["bad"] == [
         {"commit": COMMIT, "path": "model.safetensors", "expected": "a" * 64, "actual": "b" * 64}
     ]
+
+
+async def test_with_nodes_the_answer_is_a_row_for_each(client: Client) -> None:
+    async with client.get("/v1/models?nodes=all") as response:
+        (row,) = (await response.json())["items"]
+    assert (row["name"], row["state"], row["error"], row["more"]) == ("gpu-01", "alive", None, False)
+    assert [model["repo"] for model in row["models"]] == ["acme/tiny", "acme/tiny", "gpt2"]
+    async with client.put(f"{TINY}/pin?nodes=gpu-01&revision=main") as response:
+        (row,) = (await response.json())["items"]
+    assert row["model"]["revisions"][0]["pinned"] is True
+    async with client.delete(f"{TINY}?nodes=all") as response:
+        (row,) = (await response.json())["items"]
+        assert response.status == 200
+    assert (row["removed"], row["error"]["code"]) == ([], "conflict")
+
+
+@pytest.mark.parametrize(
+    "query", ["nodes=", "nodes=a,,b", "nodes=gpu-09", "zone=", "zone=z", "nodes=all&limit=2"]
+)
+async def test_nobody_meant_is_a_problem(client: Client, query: str) -> None:
+    async with client.get(f"/v1/models?{query}") as response:
+        assert (response.status, (await response.json())["code"]) == (422, "invalid_request")

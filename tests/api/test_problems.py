@@ -102,7 +102,7 @@ async def test_a_chunked_body_is_cut_off_at_the_limit(client: Client) -> None:
         ("GET", "/v1/pulls?cursor=WzEsMl0%3D", 422, "cursor is not one"),
         ("GET", "/v1/pulls?cursor=WyJtb2RlbHMiLCAiYSJd", 422, "cursor is not one"),
         ("GET", "/v1/pulls?cursor=" + "A" * 2000, 422, "cursor is not one"),
-        ("GET", "/v1/status?x=1", 422, "takes none"),
+        ("GET", "/v1/doctor?x=1", 422, "takes none"),
         ("GET", "/v1/plan", 422, "repo"),
         ("GET", "/v1/plan?repo=a/b&weights=best", 422, "one of auto"),
         ("GET", "/v1/plan?repo=a/b&repo=c/d", 422, "given 2 times"),

@@ -1,0 +1,76 @@
+"""One request, several members: a row for each, and one that is dead is a row with its reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.daemon.daemon import Refused, until
+from tests.daemon.repos import Repos
+from tests.fleet.conftest import Fleet
+from tests.fleet.test_fleet_pulls import distctl
+
+View = dict[str, Any]
+
+
+def rows_of(fleet: Fleet, path: str) -> dict[str, View]:
+    return {row["name"]: row for row in fleet.members[0].get(path)["items"]}
+
+
+def test_every_member_is_asked_how_it_stands_and_what_it_holds(fleet: Fleet, repos: Repos) -> None:
+    repo = repos.make(weight_mib=1)
+    n0 = fleet.members[0]
+    n0.pulled(repo.id, nodes=["n0", "n1"])
+    status = rows_of(fleet, "/v1/status?nodes=all")
+    assert {name: (row["zone"], row["state"], row["status"]["node"]) for name, row in status.items()} == {
+        "n0": ("rack-0", "alive", "n0"),
+        "n1": ("rack-1", "alive", "n1"),
+        "n2": ("rack-1", "alive", "n2"),
+    }
+    held = rows_of(fleet, "/v1/models?nodes=all")
+    assert [[model["repo"] for model in held[name]["models"]] for name in ("n0", "n1", "n2")] == [
+        [repo.id],
+        [repo.id],
+        [],
+    ]
+    ran = distctl(n0, "status", "--zone", "rack-1")
+    assert (ran.returncode, [line.split()[0] for line in ran.stdout.splitlines()]) == (
+        0,
+        ["NODE", "n1", "n2"],
+    )
+    ran = distctl(n0, "ls", "--nodes", "n1,n2", "--quiet")
+    assert (ran.returncode, ran.stdout) == (0, f"n1 {repo.id}\n")
+
+
+def test_what_one_member_refuses_is_told_and_the_others_do_it(fleet: Fleet, repos: Repos) -> None:
+    repo = repos.make(weight_mib=1)
+    n0 = fleet.members[0]
+    n0.pulled(repo.id, nodes=["all"])
+    assert distctl(n0, "pin", repo.id, "--nodes", "n1").returncode == 0
+    ran = distctl(n0, "rm", "--nodes", "all", "--json", repo.id)
+    rows = {row["name"]: row for row in json.loads(ran.stdout)["items"]}
+    assert {name: len(row["removed"]) for name, row in rows.items()} == {"n0": 1, "n1": 0, "n2": 1}
+    assert rows["n1"]["error"]["code"] == "conflict"
+    assert ran.returncode == 1
+    assert "removing failed on 1 of 3 nodes: n1" in ran.stderr
+    assert distctl(n0, "unpin", repo.id, "--nodes", "n1").returncode == 0
+    ran = distctl(n0, "rm", "--zone", "rack-1", repo.id)
+    assert ran.returncode == 1
+    assert "n2  Not found" in ran.stderr
+    with pytest.raises(Refused, match="not_found"):
+        fleet.members[1].get(f"/v1/models/model/{repo.id}")
+
+
+def test_a_dead_member_is_a_row_with_its_reason(fleet: Fleet) -> None:
+    n0 = fleet.members[0]
+    fleet.members[2].kill9()
+    ran = distctl(n0, "status", "--nodes", "all")
+    assert ran.returncode == 1
+    (line,) = (line for line in ran.stdout.splitlines() if line.startswith("n2"))
+    assert "cannot be reached" in line
+    until(lambda: rows_of(fleet, "/v1/status?nodes=all")["n2"]["state"] == "dead", "its death", 60.0)
+    row = rows_of(fleet, "/v1/status?nodes=all")["n2"]
+    assert row["status"] is None
+    assert row["error"]["detail"].startswith("it is dead")
