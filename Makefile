@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := distd peers tests bench
 # Several daemons at once: not beside other tests, or they wait for a processor instead of for each other.
-FLEETS := tests/swarm tests/sharing tests/fleet
+FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill bench eta fleet limits packagetest install uninstall deb format lock clean
+.PHONY: help setup interop demo check test swarm sim kill chaos bench eta fleet limits packagetest install uninstall deb format lock clean
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -55,6 +55,9 @@ sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one aga
 
 kill: setup ## 20 SIGKILLs in a pull of 1 GiB
 	@KILL_POINTS=20 KILL_MIB=1024 $(BIN)/pytest -q -s tests/daemon/test_kill.py --timeout 1800
+
+chaos: setup ## three daemons under a workload and 200 SIGKILLs (SEED=1 KILLS=200 draw another, or a shorter one)
+	@CHAOS_SEED=$(or $(SEED),1) CHAOS_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q -s tests/chaos --timeout 7200
 
 bench: setup ## one node next to hf download and aria2c (results belong into bench/README.md)
 	@$(BIN)/python -m bench.single $(BENCH)

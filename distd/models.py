@@ -60,7 +60,10 @@ class ModelService:
         self._records: dict[tuple[str, str], SnapshotRecord] = {}
 
     async def open(self) -> None:
+        """Loads what is published, and goes on with removals that a kill cut short. Raises StorageFailed."""
         self._records = await self._table.load()
+        for record in [record for record in self._records.values() if record.removing]:
+            await self._remove(parse_repo(record.repo, record.type), record)
 
     async def publish(self, pull: ActivePull) -> str:
         """Makes the pull's snapshot visible and returns its path. Idempotent."""
@@ -124,13 +127,21 @@ class ModelService:
             raise Conflict(f"{repo} is pinned at {', '.join(pinned)}: distctl unpin it first")
         freed = 0
         for record in records:
-            manifest = await asyncio.to_thread(self._manifests.load, repo, record.commit)
-            freed += await self._cache.unpublish(repo, record.commit)
-            del self._records[repo.folder, record.commit]
-            await self._table.delete(repo.folder, record.commit)
-            freed += await self._free_unused(manifest)
-            self._manifests.delete(repo, record.commit)
+            await self._table.save(repo.folder, msgspec.structs.replace(record, removing=True))
+            freed += await self._remove(repo, record)
         return RemovedView(tuple(record.commit for record in records), freed)
+
+    async def _remove(self, repo: Repo, record: SnapshotRecord) -> int:
+        """Takes it out step by step; returns the bytes that come free. Idempotent, the record goes last."""
+        key = repo.folder, record.commit
+        manifest = await asyncio.to_thread(self._manifests.load, repo, record.commit)
+        freed = await self._cache.unpublish(repo, record.commit)
+        self._records.pop(key, None)
+        freed += await self._free_unused(manifest)
+        if key not in self._records:  # else a pull published it again meanwhile
+            self._manifests.delete(repo, record.commit)
+            await self._table.delete(*key)
+        return freed
 
     async def verify(self, repo: Repo, revision: str | None) -> VerifyView:
         records = await self._chosen(repo, revision)

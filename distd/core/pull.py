@@ -7,6 +7,7 @@ puts every unfinished record into a new machine and sends it `DaemonStarted`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -75,6 +76,20 @@ def own_share(need: BlobNeed, by_source: dict[str, int]) -> dict[str, int]:
             sources["reused"] = sources.get("reused", 0) + taken
             earlier -= taken
     return sources
+
+
+def given_up(records: Iterable[PullRecord]) -> set[str]:
+    """Blobs left unfinished by a cancelled pull that no later and no unfinished one asked for.
+
+    A kill may have come before what was stored of them was freed.
+    """
+    found: dict[str, PullRecord] = {}
+    wanted: set[str] = set()
+    for record in sorted(records, key=lambda record: record.number):
+        found |= {need.etag: record for need in record.needs}
+        if record.state not in FINISHED:
+            wanted |= {need.etag for need in record.needs}
+    return {etag for etag, record in found.items() if record.state == "cancelled"} - wanted
 
 
 # What happened.

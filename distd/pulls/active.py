@@ -56,7 +56,7 @@ class ActivePull:
         self._is_held = is_held
         self._others_need = others_need
         self._finished = finished
-        self._actions: asyncio.Queue[core.Action] = asyncio.Queue()
+        self._actions: asyncio.Queue[core.Action | asyncio.Future[None]] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
         self._worker: asyncio.Task[None] | None = None
 
@@ -80,6 +80,14 @@ class ActivePull:
             self._stop_work()
         for action in self.machine.handle(event, time.time()):
             self._actions.put_nowait(action)
+
+    async def settled(self) -> None:
+        """Returns when what was decided so far is done and saved, or the pull stopped."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._actions.put_nowait(reached)
+        await asyncio.wait(
+            [reached, *([self._worker] if self._worker else [])], return_when=asyncio.FIRST_COMPLETED
+        )
 
     async def stop(self) -> None:
         """Leaves the pull as it is; the next start goes on with it."""
@@ -126,7 +134,10 @@ class ActivePull:
         while True:
             action = await self._actions.get()
             try:
-                await self._do(action)
+                if isinstance(action, asyncio.Future):
+                    action.set_result(None)
+                else:
+                    await self._do(action)
             except DistdError as error:
                 log.error("%s: %s", self.ref, error, extra=self._fields)
                 self.post(core.Failed(error.problem()))

@@ -87,7 +87,10 @@ class PullService:
 
     async def open(self) -> None:
         self._last_number = await self._table.last_number()
-        for request, record in await self._table.load():
+        loaded = await self._table.load()
+        for etag in core.given_up(record for _, record in loaded) & self._blobs.left_incoming():
+            self._blobs.discard(etag)
+        for request, record in loaded:
             if record.state in core.FINISHED:
                 self._records[record.id] = (request, record)
             else:
@@ -206,6 +209,7 @@ class PullService:
                 f"pull {pull_id} is {record.state}: only an unfinished pull can be changed ({verb})"
             )
         pull.post(_ASKED[verb])
+        await pull.settled()  # what was answered outlives a kill
         return self.get(pull_id)
 
     async def story(self, pull_id: str, after_seq: int, limit: int) -> list[StoryEntry]:

@@ -24,15 +24,10 @@ _Row = tuple[int, str, int, bytes, bytes, bool]
 
 
 class LedgerStore:
-    """Files `<store_dir>/ledgers/<etag>`. Methods do small writes in place; call them off hot paths."""
+    """Files in the store's `ledgers_dir`. Methods do small writes in place; call them off hot paths."""
 
-    def __init__(self, store_dir: Path) -> None:
-        self._directory = store_dir / "ledgers"
-
-    def open(self) -> None:
-        """Raises StorageFailed."""
-        with reported_for(self._directory):
-            self._directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
     def load(self, etag: str, pieces: int) -> tuple[Claim, ...]:
         """The claims kept for a blob of that many pieces; none when there is no file or it is damaged."""

@@ -83,7 +83,7 @@ class Sharing:
         self._cluster = cluster
         self._engine = engine
         self._blobs = blobs
-        self._ledgers = LedgerStore(blobs.store_dir)
+        self._ledgers = LedgerStore(blobs.ledgers_dir)
         self._means = Means(
             blobs=blobs,
             ledgers=self._ledgers,
@@ -108,7 +108,6 @@ class Sharing:
         self._closed = False
 
     async def open(self) -> None:
-        self._ledgers.open()
         self._cluster.register(LEAD, self._on_lead)
         self._cluster.register(REPORT, self._on_report)
         self._cluster.register(WANTED, self._on_wanted)

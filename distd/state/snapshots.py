@@ -20,6 +20,8 @@ class SnapshotRecord(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool = False
     published_at: float
     last_used_at: float | None = None
+    removing: bool = False
+    """Its removal has begun, and is gone on with at the next start if it was cut short."""
 
 
 class SnapshotTable:

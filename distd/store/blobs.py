@@ -3,6 +3,7 @@
 ```
 <store_dir>/blobs/<etag>       verified, read-only
 <store_dir>/incoming/<etag>    being filled, its journal beside it
+<store_dir>/ledgers/<etag>     the pieces' digests of a blob, as long as there is the blob
 <store_dir>/scratch/           what is being built or removed; emptied at start
 ```
 
@@ -44,6 +45,7 @@ class BlobStore:
         """`file_mode` and `dir_mode` are subject to the umask. `workers` given are the caller's to close."""
         self.store_dir = store_dir
         self.scratch_dir = store_dir / "scratch"
+        self.ledgers_dir = store_dir / "ledgers"
         self.workers = workers or Workers()
         self.dir_mode = dir_mode
         self._owns_workers = workers is None
@@ -60,7 +62,7 @@ class BlobStore:
     def open(self) -> None:
         """Creates the directories and removes what a crash left half done. Raises StorageFailed."""
         with reported_for(self.store_dir):
-            for directory in (self._blobs_dir, self._incoming_dir, self.scratch_dir):
+            for directory in (self._blobs_dir, self._incoming_dir, self.scratch_dir, self.ledgers_dir):
                 directory.parent.mkdir(mode=self.dir_mode, parents=True, exist_ok=True)
                 directory.mkdir(mode=self.dir_mode, exist_ok=True)
             for leftover in self.scratch_dir.iterdir():
@@ -72,6 +74,10 @@ class BlobStore:
             for name in names:
                 if name.endswith(JOURNAL_SUFFIX) and name.removesuffix(JOURNAL_SUFFIX) not in names:
                     (self._incoming_dir / name).unlink()
+            names.update(os.listdir(self._blobs_dir))
+            for ledger in self.ledgers_dir.iterdir():
+                if ledger.name not in names:
+                    ledger.unlink()
 
     async def close(self) -> None:
         """Closes what is still incoming (it can be gone on with after the next start) and ends the threads."""
@@ -211,10 +217,17 @@ class BlobStore:
             path.with_name(path.name + JOURNAL_SUFFIX).unlink(missing_ok=True)
             self._remove(path)
 
+    def left_incoming(self) -> set[str]:
+        """Blobs of which an earlier run left a part, and that nobody has opened since. Raises StorageFailed."""
+        with reported_for(self._incoming_dir):
+            names = {entry.name for entry in self._incoming_dir.iterdir() if is_etag(entry.name)}
+        return names - self._open.keys()
+
     def remove(self, etag: str) -> int:
         """Removes a verified blob; returns the bytes that come free: 0 while a cache still links it. Idempotent."""
         path = self.path(etag)
         with reported_for(path):
+            (self.ledgers_dir / etag).unlink(missing_ok=True)
             return self._remove(path)
 
     def quarantine(self, etag: str) -> int:

@@ -356,3 +356,19 @@ def test_check_finds_an_arrival_that_nobody_needed() -> None:
     machine.arrived.add("ff" * 32)
     with pytest.raises(AssertionError, match="not needed arrived"):
         machine.check()
+
+
+def test_what_a_cancelled_pull_left_is_given_up_unless_another_counts_on_it() -> None:
+    def record(number: int, state: PullState, *etags: str) -> PullRecord:
+        needs = tuple(BlobNeed(etag, 10, etag, 0) for etag in etags)
+        return PullRecord(str(number), number, state, 0.0, needs=needs)
+
+    cancelled = record(2, "cancelled", A, B)
+    assert core.given_up([cancelled]) == {A, B}
+    assert core.given_up([record(1, "failed", A), cancelled]) == {
+        A,
+        B,
+    }  # asked for again since, and cancelled
+    assert core.given_up([cancelled, record(3, "failed", A)]) == {B}  # to be gone on with
+    assert core.given_up([record(1, "downloading", A), cancelled]) == {B}
+    assert core.given_up([record(1, "complete", A), record(2, "paused", B)]) == set()

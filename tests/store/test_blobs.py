@@ -227,6 +227,29 @@ async def test_a_restart_goes_on_and_cleans_up(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "store" / "incoming").iterdir()} == {ETAG, ETAG + ".journal"}
 
 
+async def test_a_ledger_goes_with_its_blob_and_at_a_start_when_that_is_gone(store: BlobStore) -> None:
+    await fill(store, ETAG, CONTENT)
+    other = "ab" * 32
+    for etag in (ETAG, other):
+        (store.ledgers_dir / etag).write_bytes(b"claims")
+    store.open()
+    assert [path.name for path in store.ledgers_dir.iterdir()] == [ETAG]
+    store.remove(ETAG)
+    assert list(store.ledgers_dir.iterdir()) == []
+
+
+async def test_what_an_earlier_run_left_is_told_until_somebody_goes_on_with_it(store: BlobStore) -> None:
+    incoming = await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
+    await incoming.close()
+    assert store.left_incoming() == set()  # of this run
+    again = BlobStore(store.store_dir)
+    again.open()
+    try:
+        assert again.left_incoming() == {ETAG}
+    finally:
+        await again.close()
+
+
 async def test_the_store_knows_its_room_and_its_links(store: BlobStore, tmp_path: Path) -> None:
     hub_dir = tmp_path / "hub"
     hub_dir.mkdir()
