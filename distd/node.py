@@ -16,6 +16,7 @@ from distd.api.schema import (
     CacheView,
     ClusterView,
     Finding,
+    FlowView,
     PeerAddresses,
     PeerView,
     PullView,
@@ -42,6 +43,9 @@ class Company(Protocol):
 
     async def peers(self) -> list[PeerView]:
         """Every member, this node included, in order of their names."""
+
+    def flows(self) -> dict[str, tuple[Meter, Meter]]:
+        """Per member what it sent to this node and what it got from it, as last sampled."""
 
 
 class Examination(Protocol):
@@ -99,6 +103,21 @@ class NodeService:
             cache=self.cache(),
             rates=self.current_rates(),
             active_pulls=tuple(self._active_pulls()),
+            flows=self._flows(),
+        )
+
+    def _flows(self) -> tuple[FlowView, ...]:
+        now, flows = time.monotonic(), self._company.flows() if self._company else {}
+        return tuple(
+            FlowView(
+                name,
+                received.rate(RATE_WINDOW_S, now),
+                sent.rate(RATE_WINDOW_S, now),
+                received.total_bytes,
+                sent.total_bytes,
+            )
+            for name, (received, sent) in sorted(flows.items())
+            if received.total_bytes or sent.total_bytes
         )
 
     def cache(self) -> CacheView:

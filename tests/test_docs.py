@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from distd import errors
-from distd.api import housekeeping_schema, rate_schema, schema
+from distd.api import rate_schema, schema
 from distd.api.metrics import families
 from distd.api.ports import Ports
 from distd.api.server import build_app
@@ -37,7 +37,17 @@ DOCUMENTS = (
     *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     *(
         f"docs/{name}.md"
-        for name in ("API", "CLI", "CLUSTER", "CONFIG", "MONITORING", "OPERATIONS", "SERVING", "THREATS")
+        for name in (
+            "API",
+            "CLI",
+            "CLUSTER",
+            "CONFIG",
+            "DASHBOARD",
+            "MONITORING",
+            "OPERATIONS",
+            "SERVING",
+            "THREATS",
+        )
     ),
 )
 FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/", "packaging/")
@@ -67,7 +77,6 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/models/{type}/{org}/{name}/nodes": schema.NodeHoldingView,
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,
     "POST /v1/models/{type}/{org}/{name}/verify": schema.VerifyView,
-    "POST /v1/gc": housekeeping_schema.GcView,
     "Problems": schema.ProblemView,
 }
 """Heading of docs/API.md -> what its example is, alone or as the items of a list."""
@@ -291,7 +300,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(*[nobody] * 8),
+        Ports(nobody, nobody, nobody, nobody, nobody, nobody, nobody),
         writable=True,
         token="",
     )

@@ -18,6 +18,8 @@ from distd.api.problems import Refused
 
 OPEN_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 """Answered without a token, for probes and monitoring."""
+OPEN_FOLDER = "/dashboard/"
+"""So are the dashboard's files, and `/`: they tell nothing of the node (see `dashboard.py`)."""
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -39,7 +41,7 @@ ACCESS: web.AppKey[Access] = web.AppKey("access", Access)
 async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses with 401 without the right token, with 403 a change over a read-only listener."""
     rules = request.app[ACCESS]
-    if request.path in OPEN_PATHS or is_unix(request):
+    if is_open(request) or is_unix(request):
         return await handler(request)
     if rules.token:
         _check_token(request.headers.get("Authorization", ""), rules.token)
@@ -50,6 +52,14 @@ async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
             "this listener is read-only: set api.token_file, listen on 127.0.0.1, or use the unix socket",
         )
     return await handler(request)
+
+
+def is_open(request: web.Request) -> bool:
+    """Whether it is for everybody, a token configured or not."""
+    reads = request.method in READING_METHODS
+    return request.path in OPEN_PATHS or (
+        reads and (request.path == "/" or request.path.startswith(OPEN_FOLDER))
+    )
 
 
 def is_unix(request: web.Request) -> bool:

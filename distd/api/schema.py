@@ -149,8 +149,6 @@ class DiskView(Struct, frozen=True):
     free_bytes_after: int
     reserve_bytes: int
     fits: bool
-    evicts_bytes: int = 0
-    """What would be evicted for it; counted in `free_bytes_after`."""
 
 
 class PlanView(Struct, frozen=True, kw_only=True):
@@ -251,7 +249,19 @@ class RatesView(Struct, frozen=True):
     peers_bytes_per_s: float
 
 
+class FlowView(Struct, frozen=True):
+    """What moved between this node and a member, as in `PeerView`: a hint, added up from samples."""
+
+    peer: str
+    receive_rate_bytes_per_s: float
+    send_rate_bytes_per_s: float
+    received_bytes: int
+    sent_bytes: int
+
+
 class StatusView(Struct, frozen=True, kw_only=True):
+    """`flows`: members that anything moved between, in order of their names."""
+
     node: str
     version: str
     uptime_s: float
@@ -261,6 +271,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     cache: CacheView
     rates: RatesView
     active_pulls: tuple[PullView, ...]
+    flows: tuple[FlowView, ...] = ()
 
 
 class PeerAddresses(Struct, frozen=True):

@@ -46,7 +46,10 @@ async def test_a_token_guards_everything_but_health(daemon: MemoryDaemon, tmp_pa
     async with Listening(daemon, tmp_path, writable=True, token="s3cret") as api:
         for path in ("/livez", "/healthz", "/readyz", "/readyz?verbose"):
             assert await status(api.tcp, "GET", path) == 200
-        for path in ("/", "/v1/status", "/v1/pulls", "/nowhere", "/v1/doctor", "/livez/"):
+        for path in ("/", "/dashboard/app.js", "/dashboard/style.css"):
+            assert await status(api.tcp, "GET", path) == 200
+        assert await status(api.tcp, "POST", "/", json=BODY) == 401
+        for path in ("/v1/status", "/v1/pulls", "/nowhere", "/v1/doctor", "/livez/"):
             assert await status(api.tcp, "GET", path) == 401
             assert await status(api.tcp, "HEAD", path) == 401
         assert await status(api.tcp, "POST", "/v1/pulls", json=BODY) == 401

@@ -65,7 +65,7 @@ async def test_the_doctor_answers_with_findings(client: Client, daemon: MemoryDa
     }
 
 
-async def test_the_index_lists_every_route_as_json_and_as_html(client: Client) -> None:
+async def test_the_index_lists_every_route_as_json_and_is_the_dashboard_for_a_browser(client: Client) -> None:
     async with client.get("/") as response:
         listed = (await response.json())["routes"]
     assert {"method": "POST", "path": "/v1/pulls"}.items() <= next(
@@ -75,7 +75,7 @@ async def test_the_index_lists_every_route_as_json_and_as_html(client: Client) -
     async with client.get("/", headers={"Accept": "text/html,*/*"}) as response:
         assert response.content_type == "text/html"
         html = await response.text()
-    assert all(route["path"] in html for route in listed)
+    assert "<title>distd</title>" in html
 
 
 async def test_answers_are_never_cached_and_do_not_name_the_library(client: Client) -> None:

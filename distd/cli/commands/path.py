@@ -24,9 +24,8 @@ def command(settings: Settings, repo: str, type_: str) -> None:
     from distd.cli.client import model_path
 
     parsed, revision = parsed_repo(repo, type_)
-    wanted = revision or DEFAULT_REVISION
-    model = settings.client().get(model_path(parsed), {"use": wanted})
-    held = held_revision(model, wanted)
+    model = settings.client().get(model_path(parsed))
+    held = held_revision(model, revision or DEFAULT_REVISION)
     if settings.json:
         document(held)
         return

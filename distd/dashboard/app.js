@@ -1,0 +1,214 @@
+// Asks the daemon, keeps what it said, draws the page. The only module with a clock, timers and the document's events.
+
+import { NeedsToken, ask, isRightToken, token, wantsToken } from "./api.js";
+import { hourChart, hoursOf, rateChart } from "./charts.js";
+import { h, patch } from "./dom.js";
+import { FINISHED, news, ratesNow, shown, together } from "./fleet.js";
+import { clock } from "./format.js";
+import { footer, header, summary } from "./head.js";
+import { fleetMatrix, flows, memberTable } from "./members.js";
+import { activePulls, pullHistory } from "./pulls.js";
+
+const LOOK_MS = 1000;
+const LOOK_MS_MAX = 10_000; // between tries while the daemon does not answer
+const SLOW_MS = 10_000; // models and hours change seldom
+const FLEET_MS = 2000; // this node asks all others, which is more work than telling of itself
+const SPAN_MS = 600_000;
+const HOURS = 24;
+const PULLS_MAX = 60;
+const PEERS_MAX = 1000;
+
+const nothing = () => ({ status: null, peers: [], pulls: [], rates: [], fleet: [], held: [] });
+const seen = nothing();
+const points = [];
+let wanted = false; // the daemon has a token, and this tab does not
+let hasToken = Boolean(token.get());
+let lookedSlowlyAt = 0;
+let askedFleetAt = 0;
+let isAskingFleet = false;
+let before = null;
+let lastAnswerAt = null;
+let waitMs = LOOK_MS;
+let timer = 0;
+
+const byId = (id) => document.getElementById(id);
+
+async function look() {
+  clearTimeout(timer);
+  try {
+    await ask1s();
+    if (Date.now() - lookedSlowlyAt > SLOW_MS) await askSlowly();
+    wanted = false;
+    lastAnswerAt = Date.now();
+    waitMs = LOOK_MS;
+    say(null);
+  } catch (error) {
+    if (error instanceof NeedsToken) {
+      wanted = true;
+      if (hasToken) forget();
+      say("This daemon has a token: enter it to see how the fleet stands.");
+    } else {
+      waitMs = Math.min(waitMs * 2, LOOK_MS_MAX);
+      say(`No answer from the daemon${lastAnswerAt ? ` since ${clock(lastAnswerAt)}; below is what it said then` : ""}. Trying again.`);
+    }
+  }
+  draw();
+  timer = setTimeout(look, document.hidden ? LOOK_MS_MAX : waitMs);
+}
+
+async function ask1s() {
+  const [status, peers, pulls] = await Promise.all([ask("v1/status"), ask(`v1/peers?limit=${PEERS_MAX}`), ask(`v1/pulls?limit=${PULLS_MAX}`)]);
+  Object.assign(seen, { status, peers: peers.items, pulls: shown(pulls.items, status.node) });
+  // A pull that is older than the page of the list is still active.
+  const listed = new Set(pulls.items.map((pull) => pull.id));
+  seen.pulls.push(...shown(status.active_pulls, status.node).filter((pull) => !listed.has(pull.id)));
+  if (peers.items.length < 2) seen.fleet = [];
+  else askFleet();
+  const { hub, peers: between } = ratesNow(seen);
+  points.push({ t: Date.now(), hub, peers: between });
+  while (points[0].t < Date.now() - SPAN_MS - LOOK_MS_MAX) points.shift();
+}
+
+// Not waited for: one member that is slow to answer must not hold up what is known of the others.
+function askFleet() {
+  if (isAskingFleet || Date.now() - askedFleetAt < FLEET_MS) return;
+  isAskingFleet = true;
+  ask("v1/status?nodes=all")
+    .then((answer) => {
+      seen.fleet = answer.items;
+    })
+    .catch(() => {}) // the same trouble is met, and told, by the other questions
+    .finally(() => {
+      isAskingFleet = false;
+      askedFleetAt = Date.now();
+    });
+}
+
+async function askSlowly() {
+  const [held, rates] = await Promise.all([ask("v1/models?nodes=all"), ask(`v1/rates?since=${HOURS}h`)]);
+  Object.assign(seen, { held: held.items, rates: rates.items });
+  lookedSlowlyAt = Date.now();
+}
+
+function draw() {
+  patch(byId("top"), header({ status: seen.status, wanted, hasToken }));
+  if (!seen.status) return;
+  const nowMs = Date.now();
+  const active = together(seen);
+  const finished = seen.pulls.filter((pull) => FINISHED.has(pull.state));
+  patch(byId("main"), [
+    summary(seen),
+    activePulls({ active, mayChange: hasToken }),
+    rateSection(nowMs),
+    fleetMatrix(seen) ?? h("section", { "data-key": "matrix" }, h("h2", { id: "matrix-title" }, "Models on nodes"), h("p", { class: "empty" }, "No model is held yet.")),
+    flows(seen),
+    memberTable({ ...seen, nowMs }),
+    pullHistory({ finished, nowMs }),
+  ]);
+  patch(byId("foot"), footer());
+  document.title = titleOf(active);
+  const told = news(before, seen);
+  if (told.length) lookedSlowlyAt = 0; // what is held where has changed
+  if (told.length) byId("news").textContent = told.slice(0, 3).join("; ");
+  before = { pulls: seen.pulls, peers: seen.peers };
+}
+
+function rateSection(nowMs) {
+  const legend = h("p", { class: "key" }, h("span", { class: "hub" }, h("b", null, "■"), " from the Hub"), h("span", { class: "peers" }, h("b", null, "■"), " from members"));
+  return h(
+    "section",
+    { "data-key": "rates", "aria-labelledby": "rates-title" },
+    h("h2", { id: "rates-title" }, "Rates"),
+    h(
+      "div",
+      { class: "pair" },
+      h("figure", null, h("figcaption", null, "What arrives at all nodes, last 10 minutes"), rateChart(points, nowMs, SPAN_MS)),
+      h("figure", null, h("figcaption", null, "What this node got, by the hour"), hourChart(hoursOf(seen.rates, nowMs, HOURS))),
+    ),
+    legend,
+  );
+}
+
+function titleOf(active) {
+  const left = Math.max(...active.map((pull) => pull.eta_s ?? -1));
+  const busy = active.length ? `${active.length} pulling${left >= 0 ? `, ${Math.ceil(left / 60)} min left` : ""} – ` : "";
+  return `${busy}${seen.status.node} – distd`;
+}
+
+function say(text) {
+  const banner = byId("connection");
+  banner.hidden = text === null;
+  if (text !== null && banner.textContent !== text) banner.textContent = text;
+}
+
+function forget() {
+  token.forget();
+  hasToken = false;
+}
+
+async function act(verb, id) {
+  try {
+    if (verb === "cancel") await ask(`v1/pulls/${encodeURIComponent(id)}`, "DELETE");
+    else await ask(`v1/pulls/${encodeURIComponent(id)}/${verb}`, "POST");
+    byId("news").textContent = `${verb}: done`;
+  } catch (error) {
+    byId("news").textContent = `${verb} failed: ${error.message}`;
+    say(`${verb} failed: ${error.message}`);
+  }
+  await look();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (!button) return;
+  const verb = button.dataset.do;
+  if (verb === "close") button.closest("dialog").close();
+  else if (verb === "token") {
+    byId("token-wrong").hidden = true;
+    byId("token").showModal();
+  } else if (verb === "forget") {
+    forget();
+    Object.assign(seen, nothing());
+    patch(byId("main"), []);
+    look();
+  } else if (verb === "cancel") {
+    byId("sure-title").textContent = `Cancel ${button.dataset.name}?`;
+    byId("sure").dataset.pull = button.dataset.pull;
+    byId("sure").showModal();
+  } else act(verb, button.dataset.pull);
+});
+
+byId("sure").querySelector("form").addEventListener("submit", () => act("cancel", byId("sure").dataset.pull));
+
+byId("token").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const input = byId("token-text");
+  const wrong = byId("token-wrong");
+  try {
+    if (await isRightToken(input.value.trim())) {
+      token.set(input.value.trim());
+      hasToken = true;
+      lookedSlowlyAt = 0;
+      byId("token").close();
+      await look();
+    } else {
+      wrong.textContent = "The daemon does not accept this token.";
+      wrong.hidden = false;
+      input.select();
+    }
+  } catch {
+    wrong.textContent = "The daemon gives no answer.";
+    wrong.hidden = false;
+  }
+});
+byId("token").addEventListener("close", () => {
+  byId("token-text").value = "";
+});
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) look();
+});
+
+// A token that the daemon does not ask for proves nothing: without one in the daemon this page only shows.
+if (hasToken && !(await wantsToken().catch(() => true))) forget();
+look();
