@@ -257,12 +257,16 @@ class NoSpace(DistdError):
     reserve_bytes: int
     path: str
     over_quota_bytes: int = 0
+    evictable_bytes: int = 0
+    """What could be evicted, and is not enough."""
     code: ClassVar[str] = "no_space"
     title: ClassVar[str] = "Not enough disk space"
     retryable: ClassVar[bool] = True
 
     def __str__(self) -> str:
         advice = "free space, remove models (distctl rm), or pull fewer files (--include, --weights)"
+        if self.evictable_bytes:
+            advice += f"; {format_size(self.evictable_bytes)} could be evicted, the rest is pinned or in use (distctl gc --dry-run)"
         needs = f"{self.path} needs {format_size(self.needed_bytes)} ({self.needed_bytes} bytes) more"
         if self.over_quota_bytes:
             return f"{needs}, which exceeds cache.max_bytes by {format_size(self.over_quota_bytes)}: {advice}"

@@ -28,6 +28,7 @@ from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.diagnosis.examination import Examination
 from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError
+from distd.eviction import EvictionService
 from distd.hub.fetcher import Fetcher
 from distd.hub.resolver import Resolver
 from distd.limits import LimitService, LoneBandwidth
@@ -179,6 +180,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     )
     stack.push_async_callback(transfers.close)
     supply: BlobSupply = transfers
+    in_work: Callable[[str], bool] = transfers.knows
     peers_meter = Meter()
     member: Membership | None = None
     once: AskedOnce | None = None
@@ -210,6 +212,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             company_awaited_s=awaited_s,
         )
         chosen = supply = Supply(transfers, member.sharing, once, company_awaited_s=awaited_s)
+        in_work = chosen.in_work
         stack.callback(chosen.close)
     bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
     limits = LimitService(config.limits, LimitTable(database), bandwidth)
@@ -228,6 +231,17 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         if member
         else LoneWhereabouts(config.node.name, models.published)
     )
+    eviction = EvictionService(
+        models,
+        blobs,
+        max_bytes=config.cache.max_bytes,
+        reserve_bytes=config.cache.min_free_bytes,
+        in_work=in_work,
+        needed_etags=lambda: pulls.needed_etags(),
+        is_pulling=lambda key: pulls.may_publish(key),
+        promised_bytes=lambda: pulls.unreserved_bytes(),
+        tally=tally,
+    )
     planner = Planner(
         once.metadata if once else resolver,
         manifests,
@@ -238,6 +252,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         reserve_bytes=config.cache.min_free_bytes,
         max_bytes=config.cache.max_bytes,
         unreserved_bytes=lambda: pulls.unreserved_bytes(),
+        room=eviction,
         others=once.others if once else None,
     )
     cluster_meter = Meter()
@@ -307,11 +322,11 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
     watching += [history.watch(), forecasts.watch(pulls.active)]
-    for background in (node.watch(), limits.watch(), _prepare_quietly(resolver), *watching):
+    for background in (node.watch(), limits.watch(), eviction.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
-        Ports(fleet, models, node, limits, prefetch, monitoring, NodeOperations(members)),
+        Ports(fleet, models, node, limits, prefetch, monitoring, NodeOperations(members), eviction),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )

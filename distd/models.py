@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
@@ -31,6 +32,19 @@ class Whereabouts(Protocol):
 
     async def published(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
         """In order of their names, this node included; who cannot be asked has `trouble`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSnapshot:
+    """A published snapshot and its blobs; without any when its manifest was lost."""
+
+    repo: Repo
+    record: SnapshotRecord
+    etags: frozenset[str]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.repo.folder, self.record.commit
 
 
 class ModelService:
@@ -58,6 +72,8 @@ class ModelService:
         self._is_pulling = is_pulling
         self._needed_etags = needed_etags
         self._records: dict[tuple[str, str], SnapshotRecord] = {}
+        self._missed: dict[tuple[str, str], SnapshotRecord] = {}
+        """Pinned and removed from the cache by somebody: not shown, and its blobs stay for as long as the pin."""
 
     async def open(self) -> None:
         """Loads what is published, and goes on with removals that a kill cut short. Raises StorageFailed."""
@@ -71,7 +87,9 @@ class ModelService:
         assert manifest is not None
         assert files is not None
         folder = manifest.repo.folder
-        earlier = self._records.get((folder, manifest.commit))
+        earlier = self._records.get((folder, manifest.commit)) or self._missed.pop(
+            (folder, manifest.commit), None
+        )
         paths = {file.path for file in files}
         if earlier is not None and await self._exists(manifest.repo, earlier.commit):
             paths |= set(earlier.paths) if earlier.paths is not None else set(manifest.by_path)
@@ -88,6 +106,7 @@ class ModelService:
             files=len(published),
             pinned=pull.request.pin or (earlier.pinned if earlier else False),
             published_at=time.time(),
+            last_used_at=earlier.last_used_at if earlier else None,
         )
         self._records[folder, manifest.commit] = record
         await self._table.save(folder, record)
@@ -102,9 +121,11 @@ class ModelService:
         views = [await self._view(parse_repo(repo, type_)) for type_, repo in chosen[:limit]]
         return views, "/".join(chosen[limit - 1]) if len(chosen) > limit else None
 
-    async def get(self, repo: Repo) -> ModelView:
+    async def get(self, repo: Repo, use: str | None = None) -> ModelView:
         await self._forget_vanished(repo)
         self._of(repo)
+        if use is not None and (record := await self.published(repo, use)):
+            await self.note_use((repo.folder, record.commit), time.time())
         return await self._view(repo)
 
     async def published(self, repo: Repo, revision: str) -> SnapshotRecord | None:
@@ -166,13 +187,72 @@ class ModelService:
         )
 
     async def pin(self, repo: Repo, revision: str | None, pinned: bool) -> ModelView:
+        if not pinned:
+            await self._forget_missed(repo, revision)
         for record in await self._chosen(repo, revision):
             changed = msgspec.structs.replace(record, pinned=pinned)
             self._records[repo.folder, record.commit] = changed
             await self._table.save(repo.folder, changed)
         return await self._view(repo)
 
+    # The eviction's side.
+
+    def keys(self) -> set[tuple[str, str]]:
+        return set(self._records)
+
+    async def held(self) -> list[HeldSnapshot]:
+        """All snapshots that the cache shows, with their blobs. Reads every manifest."""
+        await self._forget_vanished()
+        return [await self._held(record) for record in list(self._records.values())]
+
+    async def missed(self) -> frozenset[str]:
+        """Blobs of pinned snapshots that somebody removed from the cache: they wait for the next pull."""
+        held = [await self._held(record) for record in list(self._missed.values())]
+        return frozenset(etag for each in held for etag in each.etags)
+
+    async def note_use(self, key: tuple[str, str], at: float) -> SnapshotRecord | None:
+        """The snapshot was used then, if not later. Idempotent; None for one that is gone."""
+        record = self._records.get(key)
+        if record is not None and at > (record.last_used_at or 0.0):
+            record = self._records[key] = msgspec.structs.replace(record, last_used_at=at)
+            await self._table.save(key[0], record)
+        return record
+
+    async def unpublish(self, key: tuple[str, str]) -> int:
+        """Takes the snapshot out of the cache; its blobs stay in the store. Returns the bytes that came free.
+
+        Remove the blobs, then call `forget`: until then the next start removes what is left of it. Raises Conflict when it is pinned, StorageFailed.
+        """
+        record = self._records.get(key)
+        if record is None:
+            return 0
+        if record.pinned:
+            raise Conflict(f"{record.repo} is pinned")
+        await self._table.save(key[0], msgspec.structs.replace(record, removing=True))
+        freed_bytes = await self._cache.unpublish(parse_repo(record.repo, record.type), record.commit)
+        self._records.pop(key, None)
+        return freed_bytes
+
+    async def forget(self, held: HeldSnapshot) -> None:
+        """Ends what `unpublish` began, unless a pull published it again meanwhile. Idempotent."""
+        if held.key not in self._records:
+            self._manifests.delete(held.repo, held.record.commit)
+            await self._table.delete(*held.key)
+
+    async def _held(self, record: SnapshotRecord) -> HeldSnapshot:
+        repo = parse_repo(record.repo, record.type)
+        return HeldSnapshot(repo, record, frozenset({file.etag for file in await self._files(repo, record)}))
+
     # Inside.
+
+    async def _forget(self, key: tuple[str, str]) -> None:
+        if self._records.pop(key, None) is not None:
+            await self._table.delete(*key)
+
+    async def _forget_missed(self, repo: Repo, revision: str | None) -> None:
+        for key in [key for key in self._missed if key[0] == repo.folder and revision in (None, key[1])]:
+            del self._missed[key]
+            await self._table.delete(*key)
 
     def _of(self, repo: Repo) -> list[SnapshotRecord]:
         """The repo's snapshots, newest first. Raises NotFound."""
@@ -242,15 +322,18 @@ class ModelService:
             record = self._records[folder, commits[0]]
             present = await asyncio.to_thread(self._cache.snapshots, parse_repo(record.repo, record.type))
             for commit in commits:
-                if commit not in present:
-                    del self._records[folder, commit]
-                    await self._table.delete(folder, commit)
+                if commit in present:
+                    continue
+                if self._records[folder, commit].pinned:
+                    self._missed[folder, commit] = self._records.pop((folder, commit))
+                else:
+                    await self._forget((folder, commit))
 
     async def _free_unused(self, manifest: Manifest | None) -> int:
         """Removes the store's copy of blobs that no snapshot and no unfinished pull has; returns the bytes."""
         if manifest is None:
             return 0
-        used = self._needed_etags()
+        used = self._needed_etags() | await self.missed()
         for record in list(self._records.values()):  # others may publish while files are read
             used |= {file.etag for file in await self._files(parse_repo(record.repo, record.type), record)}
         return sum(self._blobs.remove(etag) for etag in {file.etag for file in manifest.files} - used)

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from distd import errors
-from distd.api import rate_schema, schema
+from distd.api import housekeeping_schema, rate_schema, schema
 from distd.api.metrics import families
 from distd.api.ports import Ports
 from distd.api.server import build_app
@@ -77,6 +77,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/models/{type}/{org}/{name}/nodes": schema.NodeHoldingView,
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,
     "POST /v1/models/{type}/{org}/{name}/verify": schema.VerifyView,
+    "POST /v1/gc": housekeeping_schema.GcView,
     "Problems": schema.ProblemView,
 }
 """Heading of docs/API.md -> what its example is, alone or as the items of a list."""
@@ -300,7 +301,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(nobody, nobody, nobody, nobody, nobody, nobody, nobody),
+        Ports(*[nobody] * 8),
         writable=True,
         token="",
     )

@@ -138,6 +138,12 @@ def families(now: Figures) -> Iterator[Metric]:
     if now.cache is not None:
         yield _gauge("distd_cache_bytes", "Size of the verified content.", now.cache.bytes)
         yield _gauge("distd_cache_free_bytes", "Room on the disk of the store.", now.cache.free_bytes)
+    yield _counter(
+        "distd_snapshots_evicted", "Snapshots that were removed to make room.", tally.snapshots_evicted
+    )
+    yield _counter(
+        "distd_evicted_bytes", "What came free on the disk when room was made.", tally.evicted_bytes
+    )
     yield _gauge(
         "distd_cache_reserve_bytes", "Room that is left free, cache.min_free_bytes.", now.cache_reserve_bytes
     )

@@ -39,8 +39,9 @@ class ModelRoutes:
         return answer(Page(models, page_cursor("models", after)))
 
     async def get(self, request: web.Request) -> web.Response:
-        only_parameters(request)
-        return answer(await self._models.get(_repo(request)))
+        only_parameters(request, "use")
+        use = query_value(request, "use")
+        return answer(await self._models.get(_repo(request), None if use is None else parse_revision(use)))
 
     async def on_nodes(self, request: web.Request) -> web.Response:
         nodes = await self._models.on_nodes(_repo(request), _revision(request) or "main")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from distd.api.figures import Figures
+from distd.api.housekeeping_schema import GcView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
@@ -69,8 +70,8 @@ class Models(Protocol):
     async def page(self, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
         """In order of (type, repo)."""
 
-    async def get(self, repo: Repo) -> ModelView:
-        """Raises NotFound."""
+    async def get(self, repo: Repo, use: str | None = None) -> ModelView:
+        """`use`: the revision (commit or ref) that the caller is about to load; eviction hears of it. Raises NotFound."""
 
     async def on_nodes(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
         """Which members have it published at a commit or ref, this node included, in order of their names.
@@ -89,6 +90,13 @@ class Models(Protocol):
 
     async def pin(self, repo: Repo, revision: str | None, pinned: bool) -> ModelView:
         """Idempotent. Raises NotFound."""
+
+
+class Housekeeping(Protocol):
+    """The store's room."""
+
+    async def gc(self, *, dry_run: bool, free_bytes: int) -> GcView:
+        """Removes what nothing shows, and snapshots as quota, reserve and `free_bytes` demand. Raises StorageFailed."""
 
 
 class LimitPort(Protocol):
@@ -174,3 +182,4 @@ class Ports:
     prefetch: PrefetchPort
     monitoring: Monitoring
     nodes: Nodes
+    housekeeping: Housekeeping

@@ -149,6 +149,8 @@ class DiskView(Struct, frozen=True):
     free_bytes_after: int
     reserve_bytes: int
     fits: bool
+    evicts_bytes: int = 0
+    """What would be evicted for it; counted in `free_bytes_after`."""
 
 
 class PlanView(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from distd.api.access import ACCESS, Access, access
 from distd.api.bodies import BODY_BYTES_MAX
 from distd.api.browsers import known_host, same_origin
 from distd.api.dashboard import Dashboard
+from distd.api.housekeeping_routes import HousekeepingRoutes
 from distd.api.index import Index
 from distd.api.limit_routes import LimitRoutes
 from distd.api.metrics import MetricRoutes
@@ -73,7 +74,8 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         + PullRoutes(ports.pulls).routes()
         + ModelRoutes(ports.models, ports.nodes).routes()
         + LimitRoutes(ports.limits).routes()
-        + PrefetchRoutes(ports.prefetch).routes(),
+        + PrefetchRoutes(ports.prefetch).routes()
+        + HousekeepingRoutes(ports.housekeeping).routes(),
         Dashboard(),
     )
     for route in index.routes():

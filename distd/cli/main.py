@@ -35,6 +35,7 @@ COMMANDS = {
     "rm": "Remove a repo or one of its revisions.",
     "pin": "Protect a held repo from removal.",
     "unpin": "Take a pin away.",
+    "gc": "Make room in the cache.",
     "peers": "List the members of the cluster.",
     "limits": "Show or set the node's bandwidth limits.",
     "prefetch": "List, add or remove what is kept present.",

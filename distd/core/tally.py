@@ -67,6 +67,9 @@ class Tally:
     pull_duration_s: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS_S))
     """From start to published, of complete pulls."""
     eta_error: Histogram = field(default_factory=lambda: Histogram(ERROR_BOUNDS))
+    snapshots_evicted: int = 0
+    evicted_bytes: int = 0
+    """What came free on the disk when room was made."""
     reload_succeeded: bool = True
     """Of the configuration, the last time it was read; it was when the daemon started."""
 
@@ -93,6 +96,12 @@ class Tally:
         self.reused_bytes += reused_bytes
         if state == "complete" and duration_s is not None:
             self.pull_duration_s.observe(max(0.0, duration_s))
+
+    def snapshot_evicted(self) -> None:
+        self.snapshots_evicted += 1
+
+    def evicted(self, freed_bytes: int) -> None:
+        self.evicted_bytes += freed_bytes
 
     def reload_ended(self, succeeded: bool) -> None:
         self.reload_succeeded = succeeded

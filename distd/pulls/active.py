@@ -65,6 +65,11 @@ class ActivePull:
         return self.machine.record
 
     @property
+    def commit(self) -> str | None:
+        """None until it is known."""
+        return self.manifest.commit if self.manifest else self.record.commit
+
+    @property
     def _fields(self) -> dict[str, str]:
         """What names this pull in a log line."""
         return {"pull": self.record.id, "repo": self.ref.repo.id}
@@ -199,7 +204,6 @@ class ActivePull:
             log.exception("planning %s failed", self.ref)
             self.post(core.Failed(Problem("internal", "Internal error", f"planning failed: {error}", True)))
         else:
-            self.manifest, self.files = plan.manifest, plan.selection.files
             if plan.selection.left_out:
                 size = format_size(sum(item.file.size_bytes for item in plan.selection.left_out))
                 self.tell(
@@ -218,6 +222,8 @@ class ActivePull:
         ref = Ref(self.ref.repo, self.record.commit or self.ref.revision)
         request = self.request
         plan = await self._planner.plan(ref, request.include, request.exclude, request.weights, adopt=True)
+        self.manifest, self.files = plan.manifest, plan.selection.files  # known before room is made for them
+        plan = await self._planner.with_room(plan)
         plan.space.check()
         return plan
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from distd.core.manifest import Manifest, ManifestFile
@@ -52,6 +52,11 @@ class Space:
     over_quota_bytes: int
     """By how much the cache would exceed `cache.max_bytes`; 0 when it does not or there is no quota."""
 
+    evicts_bytes: int = 0
+    """What a pull would remove of other snapshots to fit."""
+    evictable_bytes: int = 0
+    """Where that is not enough: what could go at most."""
+
     @property
     def fits(self) -> bool:
         return self.needed_bytes == 0 or (
@@ -62,8 +67,23 @@ class Space:
         """Raises NoSpace with the numbers."""
         if not self.fits:
             raise NoSpace(
-                self.needed_bytes, self.free_bytes, self.reserve_bytes, self.path, self.over_quota_bytes
+                self.needed_bytes,
+                self.free_bytes,
+                self.reserve_bytes,
+                self.path,
+                self.over_quota_bytes,
+                self.evictable_bytes,
             )
+
+
+class Room(Protocol):
+    """Who removes what is not needed any more. `keep` are blobs that the pull relies on, `key` is its snapshot."""
+
+    async def preview(self, space: Space, keep: frozenset[str], key: tuple[str, str]) -> int:
+        """What would be removed, in bytes; 0 when that would not be enough."""
+
+    async def make(self, space: Space, keep: frozenset[str], key: tuple[str, str]) -> tuple[int, list[str]]:
+        """Makes it fit, or removes nothing: then first what could go at most, in bytes. Second: what went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +122,11 @@ class Planner:
         reserve_bytes: int,
         max_bytes: int,
         unreserved_bytes: Callable[[], int],
+        room: Room,
         others: Others | None = None,
     ) -> None:
         self._others = others
+        self._room = room
         self._resolver = resolver
         self._manifests = manifests
         self._blobs = blobs
@@ -151,8 +173,20 @@ class Planner:
         if trouble is not None:
             text = f"{trouble.title}; commit {manifest.commit}, the last one known, is used"
             remarks.append((trouble.code, text))
-        space = self._space(tuple(needs.values()))
-        return Plan(manifest, selection, tuple(remarks), tuple(needs.values()), space, elsewhere)
+        space = await self._space(tuple(needs.values()))
+        plan = Plan(manifest, selection, tuple(remarks), tuple(needs.values()), space, elsewhere)
+        if space.fits or adopt:
+            return plan
+        return replace(plan, space=replace(space, evicts_bytes=await self._room.preview(*_for_room(plan))))
+
+    async def with_room(self, plan: Plan) -> Plan:
+        """The plan with room made for it where it does not fit, if that is possible: look at its space afterwards."""
+        if plan.space.fits:
+            return plan
+        evictable_bytes, gone = await self._room.make(*_for_room(plan))
+        remarks = tuple(("evicted", f"{what}, to make room") for what in gone)
+        space = replace(await self._space(plan.needs), evictable_bytes=evictable_bytes)
+        return replace(plan, remarks=plan.remarks + remarks, space=space)
 
     async def _manifest(self, ref: Ref) -> tuple[Manifest, DistdError | None]:
         """The manifest, and why it is not fresh if it is not."""
@@ -203,7 +237,7 @@ class Planner:
         )
         return False
 
-    def _space(self, needs: tuple[BlobNeed, ...]) -> Space:
+    async def _space(self, needs: tuple[BlobNeed, ...]) -> Space:
         needed = 0
         for need in needs:
             if self._blobs.incoming_bytes(need.etag) is None:
@@ -211,7 +245,8 @@ class Planner:
         promised = self._unreserved_bytes()
         over = 0
         if self._max_bytes and needed:
-            over = max(0, self._blobs.usage_bytes() + promised + needed - self._max_bytes)
+            usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
+            over = max(0, usage_bytes + promised + needed - self._max_bytes)
         return Space(
             path=str(self._blobs.store_dir),
             free_bytes=self._blobs.free_bytes() - promised,
@@ -219,3 +254,8 @@ class Planner:
             reserve_bytes=self._reserve_bytes,
             over_quota_bytes=over,
         )
+
+
+def _for_room(plan: Plan) -> tuple[Space, frozenset[str], tuple[str, str]]:
+    keep = frozenset(file.etag for file in plan.selection.files)
+    return plan.space, keep, (plan.manifest.repo.folder, plan.manifest.commit)

@@ -115,7 +115,17 @@ class PullService:
 
     def needed_etags(self) -> set[str]:
         """Blobs that unfinished pulls rely on, held ones included."""
-        return {file.etag for pull in self._active.values() for file in pull.files or ()}
+        return {
+            file.etag
+            for pull in self._active.values()
+            for file in pull.files or self._read_files(pull.request, pull.record)
+        }
+
+    def may_publish(self, key: tuple[str, str]) -> bool:
+        """Whether an unfinished pull is for this snapshot (folder and commit), or may be: it is not resolved yet."""
+        return any(
+            pull.ref.repo.folder == key[0] and pull.commit in (None, key[1]) for pull in self._active.values()
+        )
 
     def is_pulling(self, type_: str, repo: str) -> bool:
         return any(pull.request.type == type_ and pull.request.repo == repo for pull in self._active.values())
@@ -393,9 +403,10 @@ def _plan_view(request: PullRequest, plan: Plan) -> PlanView:
         disk=DiskView(
             space.path,
             space.free_bytes,
-            space.free_bytes - space.needed_bytes,
+            space.free_bytes - space.needed_bytes + space.evicts_bytes,
             space.reserve_bytes,
-            space.fits,
+            space.fits or space.evicts_bytes > 0,
+            space.evicts_bytes,
         ),
         eta_s=None,
         eta_low_s=None,

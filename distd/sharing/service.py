@@ -185,6 +185,10 @@ class Sharing:
         self._closing[etag] = closing
         closing.add_done_callback(partial(self._is_closed, etag))
 
+    def works_on(self, etag: str) -> bool:
+        """Whether its file is being filled, or is ready to be sent to members."""
+        return etag in self._drivers or self.knows(etag)
+
     def on_members_changed(self, callback: Callable[[], None]) -> None:
         """Calls back, on the event loop, after the cluster's members changed."""
         self._cluster.on_change(callback)
@@ -265,8 +269,7 @@ class Sharing:
         return driver.report() if driver and driver.blob == blob else None
 
     def _last_term(self, name: str) -> int:
-        driver = self._drivers.get(name)
-        return driver.last_term if driver else 0
+        return self._drivers[name].last_term if name in self._drivers else 0
 
     def _members_changed(self) -> None:
         view = self._cluster.view
@@ -316,9 +319,8 @@ class Sharing:
             if not places.take(order[0]):
                 return
             remote = self._wanted[etag].remote
-            blob = Blob.of(etag, remote.file.size_bytes)
-            task = asyncio.create_task(self._open_driver(blob, remote))
-            self._opening[etag] = task
+            opening = self._open_driver(Blob.of(etag, remote.file.size_bytes), remote)
+            task = self._opening[etag] = asyncio.create_task(opening)
             task.add_done_callback(partial(self._opened, etag))
 
     def _place(self, name: str) -> tuple[int, bool]:
@@ -395,9 +397,8 @@ class Sharing:
             opening.cancel()
         if driver is None and opening is None and not discard:
             return
-        earlier = self._closing.get(name)
-        task = asyncio.create_task(self._close(name, opening, driver, earlier, discard=discard))
-        self._closing[name] = task
+        closing = self._close(name, opening, driver, self._closing.get(name), discard=discard)
+        task = self._closing[name] = asyncio.create_task(closing)
         task.add_done_callback(partial(self._is_closed, name))
 
     def _is_closed(self, name: str, task: asyncio.Task[None]) -> None:

@@ -75,6 +75,10 @@ class Supply:
     def stalled_reason(self, etag: str) -> str | None:
         return self._knowing(etag).stalled_reason(etag)
 
+    def in_work(self, etag: str) -> bool:
+        """Whether the blob is fetched, for this node or for others, or may be sent to them at any moment."""
+        return self._sharing.works_on(etag) or self._small.knows(etag) or self._alone.knows(etag)
+
     def _knowing(self, etag: str) -> Transfers | Sharing | SmallBlobs:
         if self._sharing.knows(etag):
             return self._sharing

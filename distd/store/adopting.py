@@ -18,6 +18,7 @@ from pathlib import Path
 from distd.store.disk import reported_for
 from distd.store.hashing import block_buffer, content_hash, hash_open_file
 from distd.store.spans import write_buffers
+from distd.store.use import open_unmarked
 from distd.store.workers import StopFlag
 
 FICLONE = 0x40049409
@@ -38,7 +39,7 @@ def take_over(
     cannot be read is not the blob).
     """
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = open_unmarked(source, os.O_NONBLOCK)
     except OSError:
         return None
     target = scratch_dir / secrets.token_hex(8)

@@ -244,13 +244,16 @@ class BlobStore:
 
     def usage_bytes(self) -> int:
         """Bytes of all blobs, verified and incoming (those have their full length from the start)."""
+        return sum(self.parts().values()) + sum(self.blobs().values())
+
+    def parts(self) -> dict[str, int]:
+        """All incoming blobs with their full lengths, which they have on the disk from the start."""
         with reported_for(self._incoming_dir), os.scandir(self._incoming_dir) as entries:
-            filling = sum(
-                entry.stat().st_size
+            return {
+                entry.name: entry.stat().st_size
                 for entry in entries
                 if is_etag(entry.name) and not _has_other_names(entry)
-            )
-        return filling + sum(self.blobs().values())
+            }
 
     def free_bytes(self) -> int:
         """What the file system can still take. Room for incoming blobs is already taken out of it."""

@@ -25,6 +25,7 @@ from distd.core.refs import is_commit
 from distd.errors import StorageFailed
 from distd.store.disk import fsync_dir, umask, write_durably
 from distd.store.hashing import hash_open_file
+from distd.store.use import open_unmarked
 from distd.store.workers import StopFlag
 
 TREE_FORMAT_VERSION = 1
@@ -228,7 +229,7 @@ class RepoDir:
 def content_of(stop: StopFlag, path: Path, etag: str) -> str | None:
     """What the file at `path` (through links) hashes to by `etag`'s kind; None if there is no such file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = open_unmarked(path, os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

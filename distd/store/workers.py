@@ -97,6 +97,10 @@ class Workers:
         flag = StopFlag()
         return await finished(self.long.submit(function, flag, *args, **kwargs), on_cancel=flag.set)
 
+    async def tidied(self) -> None:
+        """Returns when what was handed to `tidying` so far is done: its one thread keeps the order."""
+        await finished(self.tidying.submit(int))
+
     def close(self) -> None:
         """Waits for what is running and ends the threads."""
         for pool in (self.disk, self.hashing, self.long, self.tidying):

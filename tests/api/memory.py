@@ -14,6 +14,7 @@ from msgspec import structs
 
 from distd import __version__
 from distd.api.figures import Figures
+from distd.api.housekeeping_schema import EvictedView, GcView, KeptView
 from distd.api.ports import Ports
 from distd.api.rate_schema import EstimateView, RateHourView, RateView
 from distd.api.schema import (
@@ -203,6 +204,7 @@ class MemoryModels:
         self.models: dict[Repo, ModelView] = {}
         self.elsewhere: list[NodeHoldingView] = []
         self.bad: tuple[BadFile, ...] = ()
+        self.used: list[tuple[Repo, str]] = []
 
     def hold(self, repo: Repo, size_bytes: int = 1000, commit: str = COMMIT) -> None:
         revision = RevisionView(
@@ -227,7 +229,8 @@ class MemoryModels:
         page = found[:limit]
         return [model for _, model in page], page[-1][0] if len(found) > limit else None
 
-    async def get(self, repo: Repo) -> ModelView:
+    async def get(self, repo: Repo, use: str | None = None) -> ModelView:
+        self.used += [(repo, use)] if use else []
         return self._get(repo)
 
     def _get(self, repo: Repo) -> ModelView:
@@ -342,6 +345,27 @@ class MemoryLimitTable:
         self.saved = dict(overrides)
 
 
+class MemoryHousekeeping:
+    """Has one snapshot to evict, of 1,000 bytes; asks for more than that are not met."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bool, int]] = []
+
+    async def gc(self, *, dry_run: bool, free_bytes: int) -> GcView:
+        self.asked.append((dry_run, free_bytes))
+        return GcView(
+            dry_run=dry_run,
+            freed_bytes=1000,
+            enough=free_bytes <= 1000,
+            evicted=(EvictedView("model", "acme/old", COMMIT, 1000, None),),
+            unpublished_blobs=1,
+            unpublished_bytes=500,
+            parts=0,
+            kept=(KeptView("model", "acme/tiny", COMMIT, 2000, "pinned"),),
+            reads_known=True,
+        )
+
+
 class MemoryMonitoring:
     """Figures of a node that has been at work; `peers` and `repos` as many as a test wants."""
 
@@ -392,10 +416,18 @@ class MemoryDaemon:
         self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
         self.monitoring = MemoryMonitoring(self.node)
         self.nodes = NodeOperations(LoneMember("gpu-01", "", OwnAnswers(self.node, self.models)))
+        self.housekeeping = MemoryHousekeeping()
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:
         ports = Ports(
-            self.pulls, self.models, self.node, self.limits, self.prefetch, self.monitoring, self.nodes
+            self.pulls,
+            self.models,
+            self.node,
+            self.limits,
+            self.prefetch,
+            self.monitoring,
+            self.nodes,
+            self.housekeeping,
         )
         return build_app(ports, writable=writable, token=token)
 

@@ -71,7 +71,7 @@ async def test_the_index_lists_every_route_as_json_and_is_the_dashboard_for_a_br
     assert {"method": "POST", "path": "/v1/pulls"}.items() <= next(
         route for route in listed if route["method"] == "POST"
     ).items()
-    assert len(listed) == 32
+    assert len(listed) == 33
     async with client.get("/", headers={"Accept": "text/html,*/*"}) as response:
         assert response.content_type == "text/html"
         html = await response.text()

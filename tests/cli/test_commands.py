@@ -93,6 +93,19 @@ def test_a_pinned_repo_is_removed_only_after_unpin(daemon: ServedDaemon) -> None
     assert distctl(daemon, "rm", "acme/tiny").returncode == 4
 
 
+def test_gc_says_what_went_and_what_stays_and_exits_with_7_when_that_is_not_enough(
+    daemon: ServedDaemon,
+) -> None:
+    told = distctl(daemon, "gc", "--dry-run")
+    assert told.returncode == 0
+    assert "acme/old" in told.stdout
+    assert "kept: pinned" in told.stdout
+    assert "would come free" in told.stdout
+    assert distctl(daemon, "gc", "--quiet").stdout == "1000\n"
+    assert distctl(daemon, "gc", "--free", "1 GB").returncode == 7
+    assert distctl(daemon, "gc", "--free", "much").returncode == 2
+
+
 def test_verify_goes_over_all_that_is_held_and_exits_with_6_for_a_bad_file(daemon: ServedDaemon) -> None:
     daemon.memory.models.hold(TINY)
     daemon.memory.models.hold(Repo("model", "gpt2"))

@@ -36,7 +36,8 @@ def command(settings: Settings, repo: str, type_: str, server: str | None, expor
 
     parsed, revision = parsed_repo(repo, type_)
     client = settings.client()
-    held = held_revision(client.get(model_path(parsed)), revision or DEFAULT_REVISION)
+    wanted = revision or DEFAULT_REVISION
+    held = held_revision(client.get(model_path(parsed), {"use": wanted}), wanted)
     hub_dir = client.get("/v1/status")["cache"]["hub_dir"]
     path = held["snapshot_path"]
     found = serving(Snapshot(parsed.id, held["commit"], path, hub_dir), server, _files(path), _group(hub_dir))

@@ -24,8 +24,9 @@ def command(settings: Settings, repo: str, type_: str) -> None:
     from distd.cli.client import model_path
 
     parsed, revision = parsed_repo(repo, type_)
-    model = settings.client().get(model_path(parsed))
-    held = held_revision(model, revision or DEFAULT_REVISION)
+    wanted = revision or DEFAULT_REVISION
+    model = settings.client().get(model_path(parsed), {"use": wanted})
+    held = held_revision(model, wanted)
     if settings.json:
         document(held)
         return

@@ -60,6 +60,8 @@ def _print(plan: dict[str, Any]) -> None:
     say(
         f"  disk {safe(disk['path'])}: {size(disk['free_bytes'])} free, {size(disk['free_bytes_after'])} after"
     )
+    if disk["evicts_bytes"]:
+        say(f"  evicts {size(disk['evicts_bytes'])} of what was not used for longest (distctl gc --dry-run)")
     if not disk["fits"]:
         say(f"  does not fit: {size(disk['reserve_bytes'])} stay reserved (cache.min_free_bytes)")
     say(f"  time {_time(plan)}")

@@ -95,7 +95,7 @@ def _look(client: Client, repo: Repo, revision: str, nodes: list[str]) -> tuple[
 
     held: dict[str, Any] | None = None
     try:
-        held = find_revision(client.get(model_path(repo), timeout_s=ASK_TIMEOUT_S), revision)
+        held = find_revision(client.get(model_path(repo), {"use": revision}, ASK_TIMEOUT_S), revision)
     except ProblemAnswered as error:
         if error.code != "not_found":
             raise
