@@ -21,7 +21,7 @@ from distd.api.ports import Ports
 from distd.api.server import build_app, serve
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
-from distd.config.sections import LimitsSection, PrefetchEntry
+from distd.config.sections import ClusterSection, LimitsSection, PrefetchEntry
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.rates import Meter
@@ -50,6 +50,7 @@ from distd.pulls.transfers import Transfers
 from distd.rates import RateHistory
 from distd.service_manager import ServiceManager
 from distd.sharing.bandwidth import Pacers
+from distd.sharing.credentials import read_credentials
 from distd.sharing.health import cluster_checks
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.prefetch_calls import MemberColleagues
@@ -331,6 +332,8 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         token=api_token or "",
     )
     reload.set_limits = limits.reload
+    if member:
+        reload.set_credentials = lambda cluster: member.change_credentials(read_credentials(cluster))
     reload.set_prefetch = prefetch.reload
     reload.set_outcome = tally.reload_ended
     reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)
@@ -354,8 +357,12 @@ def _stop(stop: asyncio.Event) -> None:
     stop.set()
 
 
+RELOADED = "limits, prefetch, log level, tokens, cluster secret and certificate"
+
+
 class Reload:
-    """What SIGHUP changes while serving: limits, prefetch, the log level and the API's token. A bad configuration changes nothing.
+    """What SIGHUP changes while serving: limits, prefetch, the log level, the API's token, the cluster's secret and
+    certificate. A bad configuration changes nothing.
 
     The Hub's token is read anew at each use; other keys take effect at the next start.
     """
@@ -364,6 +371,7 @@ class Reload:
         self._read = read
         self.set_api_token: Callable[[str], None] = lambda _: None
         self.set_limits: Callable[[LimitsSection], None] = lambda _: None
+        self.set_credentials: Callable[[ClusterSection], None] = lambda _: None
         self.set_prefetch: Callable[[Sequence[PrefetchEntry]], None] = lambda _: None
         self.set_outcome: Callable[[bool], None] = lambda _: None
         self.manager = ServiceManager({})
@@ -379,6 +387,7 @@ class Reload:
         try:
             config = self._read()
             token = read_token(config.api.token_file) if config.api.token_file else None
+            self.set_credentials(config.cluster)
         except (ConfigError, DistdError) as error:
             log.error("reload failed, nothing changed: %s", error)
             self.set_outcome(False)
@@ -388,7 +397,7 @@ class Reload:
         self.set_limits(config.limits)
         self.set_prefetch(config.prefetch)
         self.set_outcome(True)
-        log.info("reloaded: limits, prefetch, log level and tokens; other keys take effect at the next start")
+        log.info("reloaded: %s; other keys take effect at the next start", RELOADED)
 
 
 if __name__ == "__main__":

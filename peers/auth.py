@@ -34,6 +34,9 @@ NONCE_BYTES = 16
 START_ID_BYTES = 16
 MAC_BYTES = 32
 
+SECRET_ID_BYTES = 4
+"""Tells the few secrets of one cluster apart; travels in the membership table every second."""
+
 NONCES_MAX = 1 << 18
 """Remembered at once, about 30 MB: 2,000 requests per second for the two minutes a nonce matters. Only members can fill
 it; when it is full further requests are refused, because forgetting one would allow it to be repeated."""
@@ -138,14 +141,15 @@ def derive(secret: bytes, purpose: str) -> bytes:
     return hmac.digest(extracted, purpose.encode() + b"\x01", "sha256")
 
 
-def swarm_key(secret: Secret) -> bytes:
-    """What keys new swarms."""
-    return derive(secret.signing, "swarm")
-
-
 def accepted_swarm_keys(secret: Secret) -> tuple[bytes, ...]:
-    """Keys of swarms that members of this cluster may be in, the one for new swarms first."""
+    """Keys of swarms that members of this cluster may be in, that of the signing secret first."""
     return tuple(derive(each, "swarm") for each in secret.accepted)
+
+
+def secret_ids(secret: Secret) -> tuple[bytes, ...]:
+    """What members call the secrets they accept, in the same order. An id tells nothing about its secret, which is
+    random (`secret.parse` sees to it)."""
+    return tuple(derive(each, "id")[:SECRET_ID_BYTES] for each in secret.accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +262,10 @@ class Verifier:
         self._start_id = start_id
         self._wire_versions = frozenset(wire_versions)
         self._nonces = _Nonces()
+
+    def change(self, secret: Secret) -> None:
+        """Accept these secrets from now on. Nonces stay used."""
+        self._keys = tuple(Keys.of(each) for each in secret.accepted)
 
     def verify(self, header: str, method: str, path: str, now: float) -> Verified:
         """Check a request's header and use up its nonce; afterwards compare the body with ``proof.body_sha256``.

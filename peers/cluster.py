@@ -24,6 +24,8 @@ from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MemberEntry, MemberFacts, Membership, MemberState, TellLive
 from peers.metainfo import WIRE_VERSION
 from peers.secret import LOOPBACK_SECRET, Secret
+from peers.swarm_terms import SwarmTerms, agreed_secret, agreed_wire_version
+from peers.tls import TlsIdentity
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """``listen`` is host:port, port 0 for any; ``advertise`` what others are told (empty: the same); ``join`` are
-    host:port to begin with. ``facts`` is what this member tells about itself; address and wire version are filled in.
-    Without a ``secret`` only loopback listeners are allowed. ``gossip_pace``: seconds of the membership table per second
+    host:port to begin with. ``facts`` is what this member tells about itself; address, wire version and ids of secrets are filled in.
+    Without a ``secret`` or ``tls`` only loopback listeners are allowed. ``gossip_pace``: seconds of the membership table per second
     of the clock; all members of a cluster use the same."""
 
     name: str
@@ -40,6 +42,7 @@ class ClusterSettings:
     advertise: str = ""
     join: tuple[str, ...] = ()
     secret: Secret | None = None
+    tls: TlsIdentity | None = None
     facts: MemberFacts = field(default_factory=lambda: MemberFacts(""))
     wire_version: int = WIRE_VERSION
     gossip_pace: float = 1.0
@@ -99,9 +102,10 @@ class Cluster:
         self._resolve = resolve
         self._remembered = tuple(known)
         self._secret = settings.secret or LOOPBACK_SECRET
+        self._tls = settings.tls
         identity = Identity(settings.name, self.start_id, settings.wire_version)
-        self._server = ClusterServer(identity, self._secret, wall, settings.patience)
-        self._client = ClusterClient(identity, self._secret, wall, clock)
+        self._server = ClusterServer(identity, self._secret, wall, settings.patience, settings.tls)
+        self._client = ClusterClient(identity, self._secret, wall, clock, settings.tls)
         self._callbacks: list[Callable[[], None]] = []
         self._gossip: Gossiping | None = None
 
@@ -109,9 +113,15 @@ class Cluster:
         return f"<Cluster {self.me} at {self.address or 'no address'}: {len(self.live)} live>"
 
     @property
-    def swarm_key(self) -> bytes:
-        """Keys the info-hashes of new swarms."""
-        return auth.swarm_key(self._secret)
+    def swarm_terms(self) -> SwarmTerms:
+        """Under which terms swarms are entered now; may be others after any change of the members (`on_change`)."""
+        live = [entry.facts for entry in self._running.table.table() if entry.live] if self._gossip else []
+        chosen = agreed_secret(auth.secret_ids(self._secret), live)
+        return SwarmTerms(
+            auth.accepted_swarm_keys(self._secret)[chosen],
+            agreed_wire_version(self._settings.wire_version, live),
+            self._tls.ca_pem if self._tls else b"",
+        )
 
     @property
     def view(self) -> TellLive:
@@ -146,10 +156,10 @@ class Cluster:
     async def start(self) -> None:
         """Listen and begin to gossip; joining goes on in the background. Raises ListenRefused."""
         host, port = addresses.split(self._settings.listen)
-        if self._settings.secret is None and not addresses.is_loopback(host):
+        if not (self._settings.secret or self._settings.tls or addresses.is_loopback(host)):
             raise ListenRefused(
                 self._settings.listen,
-                "without cluster.secret_file only a loopback address is allowed; `distctl cluster init` makes one",
+                "without cluster.secret_file or TLS only a loopback address is allowed; `distctl cluster init` makes both",
             )
         port = await self._server.start(host, port)
         try:
@@ -216,10 +226,23 @@ class Cluster:
         return await self._client.fetch(address, member, name, query, sink, limit_bytes, timeout_s)
 
     def change_facts(self, facts: MemberFacts) -> None:
-        """Tell the cluster new facts about this member; address and wire version are kept. Needs `start` before."""
+        """Tell the cluster new facts about this member; address, wire version and ids of secrets are kept. Needs `start` before."""
         own = self._completed(facts)
         if own != self.facts:
             self._running.take(gossip.FactsChanged(own))
+
+    def change_credentials(self, secret: Secret | None, tls: TlsIdentity | None) -> None:
+        """Sign, accept and show these from now on; requests, streams and connections there are go on.
+
+        Whether there is a secret and whether there is TLS is decided by the settings: a change between something and
+        nothing raises ValueError. Needs `start` before.
+        """
+        if (secret is None, tls is None) != (self._settings.secret is None, self._settings.tls is None):
+            raise ValueError("a secret or TLS that comes or goes takes effect at the next start")
+        self._secret, self._tls = secret or LOOPBACK_SECRET, tls
+        self._server.change_credentials(self._secret, tls)
+        self._client.change_credentials(self._secret, tls)
+        self.change_facts(self.facts)
 
     def wire_version_with(self, member: str) -> int:
         """The wire version in which to write to a member: the lower of its and ours. Raises MemberUnknown."""
@@ -244,7 +267,12 @@ class Cluster:
         return self._gossip
 
     def _completed(self, facts: MemberFacts) -> MemberFacts:
-        return replace(facts, address=self.address, wire_version=self._settings.wire_version)
+        return replace(
+            facts,
+            address=self.address,
+            wire_version=self._settings.wire_version,
+            secret_ids=auth.secret_ids(self._secret),
+        )
 
     def _advertised(self, host: str, port: int) -> str:
         """An advertised port 0 stands for the one listened on."""

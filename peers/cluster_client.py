@@ -21,12 +21,13 @@ from aiohttp import hdrs
 from yarl import URL
 
 from peers import auth, wire
-from peers.auth import ANSWER_HEADER, HEADER, NONCE_BYTES, Proof, Signer
+from peers.auth import ANSWER_HEADER, HEADER, NONCE_BYTES, Keys, Proof, Signer
 from peers.cluster_errors import AuthFailed, CallRefused, ClocksDiffer, LimitExceeded, MemberUnreachable
 from peers.cluster_server import CALL_PATH, STREAM_PATH, Identity
 from peers.frames import HEAD_BYTES, FrameChain, FrameForged
 from peers.membership import MEMBERS_MAX
 from peers.secret import Secret
+from peers.tls import TlsIdentity
 
 Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Takes proven bytes in order; while it is awaited no more are read. What it raises ends the stream and is passed on."""
@@ -80,14 +81,26 @@ class ClusterClient:
     """Asks other members in the name of ``me``. ``wall`` is the time of day, ``clock`` counts seconds steadily."""
 
     def __init__(
-        self, me: Identity, secret: Secret, wall: Callable[[], float], clock: Callable[[], float]
+        self,
+        me: Identity,
+        secret: Secret,
+        wall: Callable[[], float],
+        clock: Callable[[], float],
+        tls: TlsIdentity | None = None,
     ) -> None:
         self._me = me
         self._wall = wall
         self._clock = clock
         self._signer = Signer(secret, me.name)
         self._known: dict[str, Identity] = {}
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+
+    def change_credentials(self, secret: Secret, tls: TlsIdentity | None) -> None:
+        """Sign with this secret, and show this certificate on new connections; requests under way end as they began."""
+        self._signer = Signer(secret, self._me.name)
+        if self._tls is not None and tls is not None:
+            self._tls = tls
 
     async def start(self) -> None:
         self._session = aiohttp.ClientSession(
@@ -121,12 +134,13 @@ class ClusterClient:
             if len(content) > wire.MESSAGE_BYTES_MAX:
                 raise LimitExceeded(target.called, wire.MESSAGE_BYTES_MAX)
             path = CALL_PATH + name
-            proof = self._sign(known, hdrs.METH_POST, path, content)
+            signer = self._signer
+            proof = self._sign(signer, known, hdrs.METH_POST, path, content)
             began = self._clock()
             response = await self._request(target, proof, hdrs.METH_POST, path, timeout, content)
             async with response:
                 answer = await _read(response, target)
-            self._check(response, proof, answer, target)
+            _check(response, signer.keys, proof, answer, target)
             if response.status == 200:
                 return Answered(known, answer, self._clock() - began)
             self._learn(target, proof, answer)
@@ -150,14 +164,15 @@ class ClusterClient:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout_s)
         path = f"{STREAM_PATH}{name}?{urlencode(query)}" if query else STREAM_PATH + name
         for _ in range(TRIES_MAX):
-            proof = self._sign(self._recipient(target), hdrs.METH_GET, path, b"")
+            signer = self._signer
+            proof = self._sign(signer, self._recipient(target), hdrs.METH_GET, path, b"")
             response = await self._request(target, proof, hdrs.METH_GET, path, timeout, b"")
             async with response:
                 if response.status == 200:
-                    chain = FrameChain(self._signer.keys, proof.nonce)
+                    chain = FrameChain(signer.keys, proof.nonce)
                     return await _receive(response, chain, sink, limit_bytes, target, timeout_s)
                 answer = await _read(response, target)
-            self._check(response, proof, answer, target)
+            _check(response, signer.keys, proof, answer, target)
             self._learn(target, proof, answer)
         raise MemberUnreachable(member, "its identity changes with every answer")
 
@@ -167,8 +182,8 @@ class ClusterClient:
             return Identity(target.member, b"", self._me.wire_version)
         return known
 
-    def _sign(self, recipient: Identity, method: str, path: str, body: bytes) -> Proof:
-        return self._signer.sign(
+    def _sign(self, signer: Signer, recipient: Identity, method: str, path: str, body: bytes) -> Proof:
+        return signer.sign(
             recipient.name,
             recipient.start_id,
             min(recipient.wire_version, self._me.wire_version),
@@ -195,29 +210,13 @@ class ClusterClient:
         with _reaching(target):
             return await self._session.request(
                 method,
-                URL(f"http://{target.address}{path}", encoded=True),
+                URL(f"{'https' if self._tls else 'http'}://{target.address}{path}", encoded=True),
                 headers={HEADER: proof.header()},
                 data=io.BytesIO(body) if asks_first else body or None,  # a file is sent in parts
                 expect100=asks_first,
                 timeout=timeout,
                 allow_redirects=False,
-            )
-
-    def _check(self, response: aiohttp.ClientResponse, proof: Proof, answer: bytes, target: _Target) -> None:
-        """Raises AuthFailed unless a member answered this very request."""
-        if response.status == 401:
-            raise AuthFailed(
-                target.called,
-                "it does not accept this daemon's cluster secret (not_authenticated)",
-                refused=True,
-            )
-        try:
-            mac = bytes.fromhex(response.headers.get(ANSWER_HEADER, ""))
-        except ValueError:
-            mac = b""
-        if not auth.answer_holds((self._signer.keys,), proof.nonce, response.status, answer, mac):
-            raise AuthFailed(
-                target.called, "its answer is not a member's, or was altered on the way", refused=False
+                ssl=self._tls.asking if self._tls else True,
             )
 
     def _learn(self, target: _Target, proof: Proof, answer: bytes) -> None:
@@ -256,6 +255,26 @@ class ClusterClient:
         self._known[address] = found
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
+
+
+def _check(
+    response: aiohttp.ClientResponse, keys: Keys, proof: Proof, answer: bytes, target: _Target
+) -> None:
+    """Raises AuthFailed unless a member answered this very request."""
+    if response.status == 401:
+        raise AuthFailed(
+            target.called,
+            "it does not accept this daemon's cluster secret (not_authenticated)",
+            refused=True,
+        )
+    try:
+        mac = bytes.fromhex(response.headers.get(ANSWER_HEADER, ""))
+    except ValueError:
+        mac = b""
+    if not auth.answer_holds((keys,), proof.nonce, response.status, answer, mac):
+        raise AuthFailed(
+            target.called, "its answer is not a member's, or was altered on the way", refused=False
+        )
 
 
 @contextmanager

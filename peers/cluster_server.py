@@ -1,5 +1,7 @@
 """The listening side of the cluster transport: proves requests, bounds them, and hands them to registered handlers.
 
+With TLS a connection is first proven by its certificate (`_Doorway`); requests are proven all the same.
+
 A request whose proof does not hold gets a bare 401 before any byte of its body is read. Every other answer is proven.
 Handlers raise `CallRefused` to say no; anything else they raise is logged here and told as ``internal``. A handler is
 cancelled when its caller goes away. Sizes are bytes, times seconds.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from peers.auth import ANSWER_HEADER, HEADER, Keys, Verifier
 from peers.cluster_errors import CallRefused, ListenRefused
 from peers.frames import FrameChain, cut
 from peers.secret import Secret
+from peers.tls import TlsIdentity
 
 CallHandler: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
 """Takes the sender's name and the body, and returns the answer's body."""
@@ -47,6 +51,10 @@ HEAD_FIELDS_MAX = 32
 """With the request line about 130 KB of head per connection, the most a stranger can make this daemon keep."""
 
 READ_BUFFER_BYTES = 1 << 16
+
+HANDSHAKE_S = 5.0
+"""For a TLS handshake: two round trips and some milliseconds of arithmetic. Until then the connection is a stranger's,
+and holds 256 KiB of asyncio's buffers."""
 
 STOP_S = 1.0
 """For handlers to take their cancellation."""
@@ -104,7 +112,7 @@ class _Listener(web.Server):
     def __init__(self, handler: RequestHandler, idle_s: float) -> None:
         super().__init__(handler, handler_cancellation=True)
         self._idle_s = idle_s
-        self._strangers: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._strangers: dict[object, asyncio.BaseTransport] = {}
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(
@@ -122,9 +130,7 @@ class _Listener(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._strangers[handler] = transport
-        if len(self._strangers) > STRANGERS_MAX:
-            self._strangers.pop(next(iter(self._strangers))).abort()
+        self.note_stranger(handler, transport)
         if len(self.connections) > CONNECTIONS_MAX:
             transport.abort()
 
@@ -132,21 +138,80 @@ class _Listener(web.Server):
         self._strangers.pop(handler, None)
         super().connection_lost(handler, exc)
 
+    def note_stranger(self, who: object, transport: asyncio.BaseTransport) -> None:
+        """Somebody who proved nothing yet; too many of them, and the oldest is cut off."""
+        self._strangers[who] = transport
+        if len(self._strangers) > STRANGERS_MAX:
+            _abort(self._strangers.pop(next(iter(self._strangers))))
+
+    def forget_stranger(self, who: object) -> None:
+        """It proved itself, or is gone. Idempotent."""
+        self._strangers.pop(who, None)
+
     def note_member(self, handler: web.RequestHandler) -> None:
         """A request on this connection was proven."""
         self._strangers.pop(handler, None)
 
 
+class _Doorway(asyncio.Protocol):
+    """Takes a connection through its TLS handshake, counted among the strangers, and hands it to HTTP.
+
+    Not `create_server(ssl=...)`: there a connection whose handshake dribbles is seen by nobody, and a renewed
+    certificate is not used.
+    """
+
+    def __init__(self, listener: _Listener, context: ssl.SSLContext) -> None:
+        self._listener = listener
+        self._context = context
+        self._greeting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()  # what comes is for TLS
+        self._listener.note_stranger(self, transport)
+        self._greeting = asyncio.get_running_loop().create_task(self._greet(transport))
+
+    async def _greet(self, transport: asyncio.Transport) -> None:
+        handler = self._listener()
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport, handler, self._context, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
+            log.debug("no TLS handshake with %s: %r", transport.get_extra_info("peername"), error)
+            transport.abort()
+            return
+        finally:
+            self._listener.forget_stranger(self)
+        if secured is None:  # gone in the moment it was proven
+            transport.abort()
+        else:
+            handler.connection_made(secured)
+
+
+def _abort(transport: asyncio.BaseTransport) -> None:
+    assert isinstance(transport, asyncio.WriteTransport)
+    transport.abort()
+
+
 class ClusterServer:
     """Serves ``calls`` and ``streams``, to which handlers may be added at any time. ``wall`` is the time of day."""
 
-    def __init__(self, me: Identity, secret: Secret, wall: Callable[[], float], patience: Patience) -> None:
+    def __init__(
+        self,
+        me: Identity,
+        secret: Secret,
+        wall: Callable[[], float],
+        patience: Patience,
+        tls: TlsIdentity | None = None,
+    ) -> None:
         self.calls: dict[str, CallHandler] = {}
         self.streams: dict[str, StreamHandler] = {}
         self._me = me
         self._wall = wall
         self._patience = patience
         self._verifier = Verifier(secret, me.name, me.start_id, wire.versions_spoken(me.wire_version))
+        self._tls = tls
         self._listener: _Listener | None = None
         self._socket: asyncio.Server | None = None
         self._serving: set[asyncio.Task[object]] = set()
@@ -155,11 +220,21 @@ class ClusterServer:
         """Listen, and return the port (one of the system's choice for 0). Raises ListenRefused."""
         self._listener = _Listener(self._handle, self._patience.idle_s)
         try:
-            self._socket = await asyncio.get_running_loop().create_server(self._listener, host, port)
+            self._socket = await asyncio.get_running_loop().create_server(self._door, host, port)
         except OSError as error:
             raise ListenRefused(f"{host}:{port}", error.strerror or str(error)) from error
         chosen: int = self._socket.sockets[0].getsockname()[1]
         return chosen
+
+    def _door(self) -> asyncio.Protocol:
+        assert self._listener is not None
+        return _Doorway(self._listener, self._tls.accepting) if self._tls else self._listener()
+
+    def change_credentials(self, secret: Secret, tls: TlsIdentity | None) -> None:
+        """Accept these from now on; what is under way ends as it began. TLS cannot be turned on or off."""
+        self._verifier.change(secret)
+        if self._tls is not None and tls is not None:
+            self._tls = tls
 
     async def stop(self) -> None:
         """Stop listening and end what is under way. Idempotent."""

@@ -42,6 +42,7 @@ from peers.swarm import (
     TorrentRemoved,
     check_journal,
 )
+from peers.tls import TlsIdentity
 
 CONFIRM_TIMEOUT_S = 30.0
 """For the library to confirm an operation. Milliseconds as a rule; a disk that stalls holds its thread up."""
@@ -99,12 +100,13 @@ class Engine:
         self._torrents: dict[tuple[Kind, str], _Torrent] = {}
         self._hand_over: HandOver[tuple[Kind, str]] = HandOver(UNFLUSHED_BYTES_MAX)
         self._limits = (0, 0)
+        self._tls = options.tls if options.encryption == "tls" else None
 
     @classmethod
     async def start(cls, options: EngineOptions, emit: EventSink) -> Engine:
         """Binds both ports and returns; the engine then lives on this event loop until `shutdown`.
 
-        Raises EncryptionUnavailable or CannotListen, with nothing left open.
+        Raises CannotListen, with nothing left open.
         """
         settings = {kind: session_settings(options, kind) for kind in Kind}
         engine = cls(options, emit)
@@ -188,6 +190,13 @@ class Engine:
         self._limits = (send_bytes_per_s, receive_bytes_per_s)
         self._share_limits()
 
+    def renew_certificate(self, tls: TlsIdentity) -> None:
+        """Show this certificate from now on, in open swarms too; no connection ends. Without TLS nothing happens."""
+        if self._options.encryption == "tls":
+            self._tls = tls
+            for line in self._lines.values():
+                line.session.renew(tls)
+
     async def stats(self) -> SwarmStats:
         asked = [self._ask_counters(line) for line in self._lines.values()]
         tables = [asyncio.to_thread(line.session.peers) for line in self._lines.values()]
@@ -221,7 +230,7 @@ class Engine:
 
     def _start_line(self, kind: Kind, settings: Settings) -> None:
         wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        session = Session(kind, settings, wake_writer)
+        session = Session(kind, settings, wake_writer, self._tls)
         self._lines[kind] = _Line(session, wake_reader, wake_writer, self._loop.create_future())
         self._loop.add_reader(wake_reader, self._take_signals, kind)
         self._loop.call_soon(self._take_signals, kind)  # what was reported before the pipe was set

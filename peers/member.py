@@ -137,6 +137,10 @@ class BlobMember:
             leaving=ended,
         )
 
+    def swarm_reentered(self) -> PieceSet:
+        """The swarm is being entered anew: what it is to be opened with, which is whole on the disk in this moment."""
+        return self.swarm.reentered(self.table)
+
     def check(self) -> None:
         """Raise `InvariantViolated` if the machine contradicts itself."""
         if self.stage in (Stage.STARTING, Stage.FILLING):
@@ -288,6 +292,12 @@ class BlobMember:
         self.swarm.idled()
         self.asking.news = True
 
+    def _swarm_terms_changed(self, happened: event.SwarmTermsChanged, now: float) -> None:
+        if self.swarm.phase is not SwarmPhase.NONE:
+            self.swarm.disconnected()
+            self._leased = 0
+            self._todo.append(act.ReenterSwarm())
+
     def _ledger_changed(self, happened: event.LedgerChanged, now: float) -> None:
         self._learn(happened.claims, now)
         self.asking.learned(happened.claims)
@@ -426,6 +436,7 @@ _HANDLERS: dict[type[MemberEvent], Callable[[BlobMember, Any, float], None]] = {
     event.LedgerRecomputed: BlobMember._ledger_recomputed,
     event.BlobWanted: BlobMember._blob_wanted,
     event.SwarmIdled: BlobMember._swarm_idled,
+    event.SwarmTermsChanged: BlobMember._swarm_terms_changed,
     event.LedgerChanged: BlobMember._ledger_changed,
     event.DiskFailed: BlobMember._disk_failed,
     event.AccessChanged: BlobMember._access_changed,

@@ -117,6 +117,11 @@ class LeaveHot:
 
 
 @dataclass(frozen=True, slots=True)
+class ReenterSwarm:
+    """Leave the open swarm and enter it again under the terms of now, with what `BlobMember.swarm_reentered` says."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSealed:
     """Enter the sealed swarm with ``have``; the metainfo's hashes are ``BlobMember.ledger.piece_hashes()``."""
 
@@ -228,6 +233,7 @@ MemberAction: TypeAlias = (
     | DigestPiece
     | SetLeased
     | OpenHot
+    | ReenterSwarm
     | LeaveHot
     | OpenSealed
     | LeaveSealed

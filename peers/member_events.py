@@ -137,6 +137,11 @@ class BlobWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class SwarmTermsChanged:
+    """Members now meet under another secret, wire version or CA (`peers.swarm_terms`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmIdled:
     """Nobody was connected to this published blob's swarm for a while."""
 
@@ -197,6 +202,7 @@ MemberEvent: TypeAlias = (
     | LedgerRecomputed
     | BlobWanted
     | SwarmIdled
+    | SwarmTermsChanged
     | LedgerChanged
     | DiskFailed
     | AccessChanged

@@ -48,7 +48,8 @@ class MemberState(IntEnum):
 @dataclass(frozen=True, slots=True, order=True)
 class MemberFacts:
     """What a member tells about itself. ``hub_down_cluster`` in bytes per second, 0 none; ``hub_busy``: it fetches from
-    the Hub now. Addresses are ``host:port``."""
+    the Hub now. Addresses are ``host:port``. ``secret_ids``: the secrets it accepts (`auth.secret_ids`), the one it signs
+    with first; empty when it does not tell."""
 
     address: str
     zone: str = ""
@@ -58,6 +59,7 @@ class MemberFacts:
     hub_down_cluster: float = 0.0
     hub_busy: bool = False
     wire_version: int = 1
+    secret_ids: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

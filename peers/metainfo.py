@@ -4,6 +4,7 @@ Two BitTorrent v1 info dicts per blob (BEP 3). The *hot* one is derived from the
 before its first byte arrives; its piece hashes are filler, and only sessions that check no hashes use
 it. The *sealed* one carries the real SHA-1 of each piece, known once the ledger is complete. Both hold a
 field keyed by the cluster secret: members agree on the info-hash, and nobody else can compute it.
+With TLS they also carry the cluster's CA, whose certificates let into the swarm (BEP 35).
 
 The dicts are part of the wire format; golden tests hold them to the byte. Sizes are bytes.
 """
@@ -56,17 +57,25 @@ class Metainfo:
         return piece_count(self.size_bytes)
 
 
-def hot_metainfo(secret: bytes, blob: str, size_bytes: int, wire_version: int = WIRE_VERSION) -> Metainfo:
+def hot_metainfo(
+    secret: bytes, blob: str, size_bytes: int, wire_version: int = WIRE_VERSION, tls_ca: bytes = b""
+) -> Metainfo:
     """The swarm in which a blob first arrives, known to every member before the first byte.
 
-    Raises ValueError for an empty blob or a name that is no plain file name.
+    ``tls_ca`` is the CA's certificate, empty without TLS. Raises ValueError for an empty blob or a name that is no
+    plain file name.
     """
     filler = _FILLER_HASH * piece_count(size_bytes)
-    return _metainfo(Kind.HOT, secret, blob, size_bytes, wire_version, filler, piece_sha1=None)
+    return _metainfo(Kind.HOT, secret, blob, size_bytes, wire_version, tls_ca, filler, piece_sha1=None)
 
 
 def sealed_metainfo(
-    secret: bytes, blob: str, size_bytes: int, piece_sha1: Sequence[bytes], wire_version: int = WIRE_VERSION
+    secret: bytes,
+    blob: str,
+    size_bytes: int,
+    piece_sha1: Sequence[bytes],
+    wire_version: int = WIRE_VERSION,
+    tls_ca: bytes = b"",
 ) -> Metainfo:
     """The swarm of a blob whose ledger is complete: an ordinary torrent with the SHA-1 of every piece.
 
@@ -77,7 +86,7 @@ def sealed_metainfo(
         raise ValueError(
             f"{size_bytes} bytes need {piece_count(size_bytes)} SHA-1 digests of 20 bytes, got {len(digests)}"
         )
-    return _metainfo(Kind.SEALED, secret, blob, size_bytes, wire_version, b"".join(digests), digests)
+    return _metainfo(Kind.SEALED, secret, blob, size_bytes, wire_version, tls_ca, b"".join(digests), digests)
 
 
 def _metainfo(
@@ -86,6 +95,7 @@ def _metainfo(
     blob: str,
     size_bytes: int,
     wire_version: int,
+    tls_ca: bytes,
     pieces: bytes,
     piece_sha1: tuple[bytes, ...] | None,
 ) -> Metainfo:
@@ -101,6 +111,7 @@ def _metainfo(
             b"piece length": piece_length_bytes(size_bytes),
             b"pieces": pieces,
             b"private": 1,  # BEP 27: no DHT, no peer exchange; members are connected explicitly
+            **({b"ssl-cert": tls_ca} if tls_ca else {}),
         }
     )
     return Metainfo(blob, kind, size_bytes, info, hashlib.sha1(info).digest(), piece_sha1)

@@ -35,6 +35,7 @@ from peers.swarm import (
     PeerStats,
     StorageFailed,
 )
+from peers.tls import DH_PARAMETERS, TlsIdentity
 
 PRIORITY_NOT_WANTED = 0
 PRIORITY_WANTED = 4
@@ -51,6 +52,8 @@ _ALERTS = (
 _RATE_MAX = 2**31 - 1
 """Bytes per second in the library's int: 17 Gbit/s, four times what one of its network threads moves."""
 
+_TCP = (lt.socket_type_t.tcp, lt.socket_type_t.tcp_ssl)
+
 _EVERY_ADDRESS = (("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))
 
 
@@ -61,11 +64,12 @@ class Session:
     The descriptor has to take one-byte writes and not block: a pipe, not an eventfd.
     """
 
-    def __init__(self, kind: Kind, settings: Settings, wake_fd: int) -> None:
+    def __init__(self, kind: Kind, settings: Settings, wake_fd: int, tls: TlsIdentity | None = None) -> None:
         params = lt.session_params()
         params.settings = {**settings, "alert_mask": _ALERTS}  # type: ignore[typeddict-item]  # names are data in settings.py; a wrong one is refused here
         params.disk_io_constructor = DISK_IO  # write-only: reading it back always answers the default
         self._kind = kind
+        self._tls = tls
         self._lt = lt.session(params)
         self._handles: dict[str, lt.torrent_handle] = {}
         self._adding: set[str] = set()
@@ -157,6 +161,12 @@ class Session:
         peer_class["download_limit"] = receive_bytes_per_s if receive_bytes_per_s <= _RATE_MAX else 0
         self._lt.set_peer_class(self._all_peers, peer_class)
 
+    def renew(self, tls: TlsIdentity) -> None:
+        """Shows this certificate on connections from now on; those there are stay."""
+        self._tls = tls
+        for handle in self._handles.values():
+            self._certify(handle)
+
     def stop(self) -> None:
         """Ends the session and its threads; waits for them, holding the interpreter. Idempotent."""
         self._handles.clear()
@@ -170,7 +180,7 @@ class Session:
         match alert:
             case lt.torrent_alert():
                 yield from self._translate_torrent(alert)
-            case lt.listen_succeeded_alert() if alert.socket_type == lt.socket_type_t.tcp:
+            case lt.listen_succeeded_alert() if alert.socket_type in _TCP:
                 yield Listening(alert.port)
             case lt.listen_failed_alert():
                 yield ListenFailed(self._kind, f"{alert.address}:{alert.port}", alert.error.message())
@@ -219,7 +229,13 @@ class Session:
             self._lt.remove_torrent(alert.handle)
         else:
             self._handles[blob] = alert.handle
+            self._certify(alert.handle)
             yield Ready(blob)
+
+    def _certify(self, handle: lt.torrent_handle) -> None:
+        """A TLS torrent connects to nobody before it has a certificate to show."""
+        if self._tls is not None:
+            handle.set_ssl_certificate_buffer(self._tls.cert_pem, self._tls.key_pem, DH_PARAMETERS)
 
     def _peer(self, blob: str, peer: lt.peer_info) -> PeerStats:
         tag = peer.pid.to_bytes()[:TAG_CHARACTERS]

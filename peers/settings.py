@@ -7,10 +7,11 @@ a name says otherwise, times in seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, SwarmError
+from peers.tls import TlsIdentity
 
 Settings: TypeAlias = dict[str, bool | int | str]
 """A settings_pack: name to value."""
@@ -41,7 +42,8 @@ _SEND_BUFFER_BYTES = 256 << 10
 """The kernel doubles it: 10 Gbit/s at 0.4 ms. What a member asks of a peer waits behind what it sends that peer, so that with
 a full megabyte a busy sender's own requests came out a quarter of a second late, and its own link ran dry."""
 
-_FORCED, _PLAINTEXT, _RC4 = 0, 1, 2  # enc_policy.pe_forced, enc_level.pe_plaintext, enc_level.pe_rc4
+_FORCED, _ALLOWED = 0, 1  # enc_policy.pe_forced, enc_policy.pe_enabled
+_PLAINTEXT, _RC4 = 1, 2  # enc_level.pe_plaintext, enc_level.pe_rc4
 
 
 @dataclass
@@ -55,26 +57,12 @@ class CannotListen(SwarmError):
         return f"swarm.listen: cannot listen on {self.address}: {self.reason}"
 
 
-@dataclass
-class EncryptionUnavailable(SwarmError):
-    """This build of the engine has no such encryption mode."""
-
-    mode: str
-
-    def __str__(self) -> str:
-        return (
-            f'swarm.encryption = "{self.mode}" is not available: choose "handshake" (payload in clear)'
-            ' or "full" (RC4, twice the CPU)'
-        )
-
-    retryable: ClassVar[bool] = False
-
-
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What the operator decides about the engine. Port 0 lets the system choose; the engine reports it.
 
-    `connections_max` bounds each of the two sessions. `tag` names this node in its peers' statistics.
+    `connections_max` bounds each of the two sessions. `tag` names this node in its peers' statistics. `tls` is this
+    member's certificate; encryption `tls` needs it, the other modes don't use it.
     """
 
     host: str
@@ -83,6 +71,7 @@ class EngineOptions:
     encryption: str = "handshake"
     connections_max: int = 200
     tag: str = ""
+    tls: TlsIdentity | None = None
     alert_queue_max: int = ALERT_QUEUE_MAX
 
     def __post_init__(self) -> None:
@@ -90,28 +79,30 @@ class EngineOptions:
             raise ValueError(f"encryption {self.encryption!r} is not one of {', '.join(ENCRYPTION_MODES)}")
         if not self.tag.isascii() or len(self.tag) > TAG_CHARACTERS:
             raise ValueError(f"tag {self.tag!r} is not up to {TAG_CHARACTERS} ASCII characters")
+        if self.encryption == "tls" and self.tls is None:
+            raise ValueError("encryption by TLS needs a certificate")
         if self.connections_max < 1:
             raise ValueError("connections_max has to let at least one peer in")
 
 
 def session_settings(options: EngineOptions, kind: Kind) -> Settings:
-    """The settings of one session. Raises EncryptionUnavailable for a mode this build does not have."""
+    """The settings of one session."""
     port = options.hot_port if kind is Kind.HOT else options.sealed_port
     return {
         "user_agent": "distd",
         "peer_fingerprint": options.tag.ljust(TAG_CHARACTERS, "-"),
         "disable_hash_checks": kind is Kind.HOT,  # there is nothing to check against: the hashes are filler
         "alert_queue_size": options.alert_queue_max,
-        **_network(Endpoint(options.host, port), options.connections_max),
+        **_network(Endpoint(options.host, port), options.connections_max, tls=options.encryption == "tls"),
         **_encryption(options.encryption),
         **_behaviour(),
         **_throughput(),
     }
 
 
-def _network(listen: Endpoint, connections_max: int) -> Settings:
+def _network(listen: Endpoint, connections_max: int, *, tls: bool) -> Settings:
     return {
-        "listen_interfaces": str(listen),
+        "listen_interfaces": f"{listen}s" if tls else str(listen),  # "s": a TLS handshake, or nothing
         "max_retry_port_bind": 0,  # a taken port is an error, not a silent move to the next one
         "listen_system_port_fallback": False,
         "connections_limit": connections_max,
@@ -129,8 +120,8 @@ def _network(listen: Endpoint, connections_max: int) -> Settings:
 
 
 def _encryption(mode: str) -> Settings:
-    if mode == "tls":
-        raise EncryptionUnavailable(mode)
+    if mode == "tls":  # BitTorrent's own encryption would be a second one inside
+        return {"in_enc_policy": _ALLOWED, "out_enc_policy": _ALLOWED, "allowed_enc_level": _PLAINTEXT}
     return {
         "in_enc_policy": _FORCED,
         "out_enc_policy": _FORCED,

@@ -93,6 +93,20 @@ class SwarmChoice:
         self.wanted = False
         self._unneeded = True
 
+    def disconnected(self) -> None:
+        """The swarm is about to be entered anew: whoever is in it has to be connected to again."""
+        self._connected = ()
+        self._connected_for = (0, SwarmPhase.NONE)
+
+    def reentered(self, table: PieceTable) -> PieceSet:
+        """What the swarm has again, besides what is still on its way to it."""
+        if self.stage is not Stage.FILLING:
+            return table.in_swarm
+        have = table.checked if self.phase is SwarmPhase.SEALED else ~table.missing & (1 << table.pieces) - 1
+        have &= ~table.arriving_pieces
+        table.in_swarm = have | (table.in_swarm & table.arriving_pieces)
+        return have
+
     def stuck(self, table: PieceTable, fetching: PieceSet, now: float) -> PieceSet:
         """Pieces that others are said to hold and that do not come."""
         patience_s = STUCK_S if self.phase is SwarmPhase.SEALED else STUCK_HOT_S

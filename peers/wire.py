@@ -13,9 +13,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from peers import addresses
+from peers.auth import SECRET_ID_BYTES
 from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MEMBERS_MAX, MemberEntry, MemberFacts, MemberState, Table
 from peers.metainfo import WIRE_VERSION
+from peers.secret import SECRETS_MAX
 
 MESSAGE_BYTES_MAX = 4 << 20
 """Four times the largest message there is: a membership table of 4,096 members with long names is about 1 MiB, a lead's
@@ -81,6 +83,7 @@ class _Row(Struct, array_like=True):
     hub_down_cluster: _Rate = 0.0
     hub_busy: bool = False
     wire_version: _Version = 1
+    secret_ids: Annotated[bytes, Meta(max_length=SECRETS_MAX * SECRET_ID_BYTES)] = b""
 
 
 class _Gossip(Struct):
@@ -141,6 +144,7 @@ def encode_gossip(table: Table, clock_s: float, wire_version: int = WIRE_VERSION
             entry.facts.hub_down_cluster,
             entry.facts.hub_busy,
             entry.facts.wire_version,
+            b"".join(entry.facts.secret_ids),
         )
         for entry in table
     ]
@@ -162,6 +166,9 @@ def _entry(row: _Row) -> MemberEntry:
                 addresses.split(address)
     except ValueError as error:
         raise Unreadable(f"member {row.name}", str(error)) from error
+    ids = row.secret_ids
+    if len(ids) % SECRET_ID_BYTES:
+        raise Unreadable(f"member {row.name}", "ids of secrets of another length")
     facts = MemberFacts(
         row.address,
         row.zone,
@@ -171,6 +178,7 @@ def _entry(row: _Row) -> MemberEntry:
         row.hub_down_cluster,
         row.hub_busy,
         row.wire_version,
+        tuple(ids[start : start + SECRET_ID_BYTES] for start in range(0, len(ids), SECRET_ID_BYTES)),
     )
     return MemberEntry(row.name, row.incarnation, row.state, facts)
 

@@ -100,6 +100,11 @@ RULES: tuple[Only | Sole | Never, ...] = (
         "HTTP is spoken at the borders: to clients, to the Hub and between daemons",
     ),
     Sole(
+        "cryptography",
+        ("peers/tls.py", "peers/certificates.py"),
+        "certificates are made and judged in two places; the rest sees PEM",
+    ),
+    Sole(
         "xxhash",
         ("distd/store/*", "distd/sharing/*", "peers/*"),
         "piece digests belong to the store and the swarm",
@@ -248,6 +253,7 @@ def test_the_core_imports_of_the_standard_library_only_what_is_named_there() -> 
         ("distd/api/server.py", "from rich.table import Table"),
         ("distd/store/blobs.py", "import aiohttp"),
         ("distd/hub/fetcher.py", "import xxhash"),
+        ("peers/session.py", "from cryptography import x509"),
         ("distd/pulls/service.py", "import sqlite3"),
         ("distd/pulls/service.py", "from peers.engine import Engine"),
         ("distd/pulls/service.py", "import peers"),

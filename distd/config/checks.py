@@ -23,9 +23,6 @@ from distd.schedule import cron_fires
 NOT_IN_THIS_VERSION: tuple[str, ...] = (
     "cache.scrub_interval",
     "mirror.listen",
-    "cluster.tls_cert_file",
-    "cluster.tls_key_file",
-    "cluster.tls_ca_file",
 )
 """Known to the contract, without effect yet."""
 
@@ -70,6 +67,11 @@ def check_config(config: Config, sources: Mapping[str, str]) -> list[Fault]:
         fault("hub.source", "xet", "is not in this version: use auto or bridge")
     return faults
 
+
+TLS_NEEDS = {
+    "cluster.listen": "cluster.tls_cert_file",
+    "swarm.listen": 'cluster.tls_cert_file and swarm.encryption = "tls"',
+}
 
 WINDOWS_MAX = 50
 """Each is looked at twice a second."""
@@ -127,6 +129,8 @@ def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) ->
         fault(
             "node.name", name, "cannot be told apart in --nodes: no commas or blanks around it, and not 'all'"
         )
+    certified = bool(config.cluster.tls_cert_file)
+    tls = {"cluster.listen": certified, "swarm.listen": certified and config.swarm.encryption == "tls"}
     for key, address in (
         ("cluster.listen", config.cluster.listen),
         ("swarm.listen", config.swarm.listen),
@@ -135,12 +139,12 @@ def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) ->
             fault(
                 key, "", "is empty: a daemon without a cluster does not listen there anyway, so leave it out"
             )
-        elif not is_loopback(address) and not config.cluster.secret_file:
+        elif not is_loopback(address) and not (config.cluster.secret_file or tls[key]):
             fault(
                 key,
                 address,
                 "can be reached by other hosts and needs cluster.secret_file, which tells members from"
-                " strangers: distctl cluster init makes one",
+                f" strangers, or TLS ({TLS_NEEDS[key]}): distctl cluster init makes either",
             )
     secret_file = config.cluster.secret_file
     if secret_file and not os.access(secret_file, os.R_OK):
@@ -173,11 +177,31 @@ def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) ->
             fault(key, address, "needs a numeric address: peers connect to it without asking a name server")
     if split_listen(config.swarm.listen or "[::]:0")[1] == 65535:
         fault("swarm.listen", config.swarm.listen, "leaves no next port, which is taken too: at most 65534")
-    if config.swarm.encryption == "tls":
+    _check_tls(config, fault)
+
+
+def _check_tls(config: Config, fault: Callable[[str, object, str], None]) -> None:
+    """What the files hold is judged when they are read, at the start."""
+    cluster = config.cluster
+    named = {
+        "cluster.tls_cert_file": cluster.tls_cert_file,
+        "cluster.tls_key_file": cluster.tls_key_file,
+        "cluster.tls_ca_file": cluster.tls_ca_file,
+    }
+    for key, path in named.items():
+        if path and not os.access(path, os.R_OK):
+            fault(key, path, "cannot be read: check that it exists and that this user may read it")
+        elif not path and any(named.values()):
+            fault(
+                key,
+                path,
+                "is missing: certificate, key and CA go together; distctl cluster init --tls makes them",
+            )
+    if config.swarm.encryption == "tls" and not any(named.values()):
         fault(
             "swarm.encryption",
             "tls",
-            "is not in this version: use handshake (payload in clear) or full (RC4, twice the CPU)",
+            "needs cluster.tls_cert_file, tls_key_file and tls_ca_file: distctl cluster init --tls makes them",
         )
 
 

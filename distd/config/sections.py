@@ -123,8 +123,9 @@ class Config(Struct, frozen=True, kw_only=True):
 
     @property
     def is_member(self) -> bool:
-        """Whether this daemon takes part in a cluster: it names one, somebody to join, or a secret."""
-        return bool(self.cluster.name or self.cluster.join or self.cluster.secret_file)
+        """Whether this daemon takes part in a cluster: it names one, somebody to join, a secret or a certificate."""
+        cluster = self.cluster
+        return bool(cluster.name or cluster.join or cluster.secret_file or cluster.tls_cert_file)
 
     @property
     def store_dir(self) -> str:

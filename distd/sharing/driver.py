@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,19 +23,19 @@ from distd.sharing.duplicates import Duplicates
 from distd.sharing.failures import error_of
 from distd.sharing.findings import told_of
 from distd.sharing.means import Means, Outcome, outlook_of
+from distd.sharing.open_swarm import OpenSwarm
 from distd.sharing.reading import digests_of_file, journalled, xxh3_on_disk
 from distd.sharing.spans import HubSpans
 from distd.store.hashing import PrefixHasher, hash_open_file
 from distd.store.incoming import IncomingBlob
 from peers import member_actions as act
 from peers import member_events as event
-from peers import piece_set
 from peers.blob import Blob
 from peers.ledger import Claim
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
-from peers.metainfo import Kind, hot_metainfo, sealed_metainfo
-from peers.swarm import JournalMismatch, SwarmError
+from peers.metainfo import Kind
+from peers.swarm import SwarmError
 from peers.swarm_choice import Stage
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class BlobDriver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._kind: Kind | None = None
+        self.swarm = OpenSwarm(blob, means.swarm, means.terms)
         self._disk_error: DistdError | None = None
         self._heard = asyncio.Event()
         self.meters: list[SourceMeter] = []
@@ -90,11 +90,6 @@ class BlobDriver:
     @property
     def last_term(self) -> int:
         return self._machine.asking.last_term if self._machine else 0
-
-    @property
-    def swarm_kind(self) -> Kind | None:
-        """Which swarm is open."""
-        return self._kind
 
     def progress(self) -> dict[str, int] | None:
         return self._incoming.bytes_by_source() if self._incoming else None
@@ -281,25 +276,17 @@ class BlobDriver:
     async def _do_in_swarm(self, action: act.MemberAction) -> None:
         match action:
             case act.OpenHot(have):
-                metainfo = hot_metainfo(self._means.secret, self.blob.name, self.blob.size_bytes)
-                await self._join(Kind.HOT, metainfo, have)
+                await self._join(Kind.HOT, have)
             case act.OpenSealed(have):
-                assert self._machine is not None
-                hashes = self._machine.ledger.piece_hashes()
-                metainfo = sealed_metainfo(self._means.secret, self.blob.name, self.blob.size_bytes, hashes)
-                await self._join(Kind.SEALED, metainfo, have)
+                await self._join(Kind.SEALED, have)
             case act.LeaveHot() | act.LeaveSealed():
                 await self._leave()
+            case act.ReenterSwarm():
+                await self._reenter()
             case act.SetLeased(pieces):
-                if self._kind:
-                    leased = list(piece_set.each(pieces))
-                    others = [p for p in range(self.blob.pieces) if not pieces >> p & 1]
-                    self._means.swarm.want(self.blob.name, self._kind, others, True)
-                    self._means.swarm.want(self.blob.name, self._kind, leased, False)
+                self.swarm.set_leased(pieces)
             case act.ConnectSwarm(members):
-                if self._kind:
-                    ends = self._means.neighbours.swarm_endpoints(members, self._kind)
-                    self._means.swarm.connect(self.blob.name, self._kind, ends)
+                self.swarm.connect(lambda kind: self._means.neighbours.swarm_endpoints(members, kind))
             case act.WakeHolders(members):
                 for name in members:
                     self._spawn(self._means.neighbours.wake(name, self.blob))
@@ -325,10 +312,8 @@ class BlobDriver:
         data = self._spans.take(piece)
         self._from_hub.add(piece)
         try:
-            if announce and self._kind:
-                await self._means.swarm.add_piece(
-                    self.blob.name, self._kind, piece, data
-                )  # PieceAdded follows
+            if announce and self.swarm.kind:
+                await self.swarm.add_piece(piece, data)  # PieceAdded follows
             elif self._incoming:
                 fd, start = self._incoming.fd, piece * self.blob.piece_len_bytes
                 await self._means.blobs.workers.run(os.pwrite, fd, data, start)
@@ -364,22 +349,34 @@ class BlobDriver:
 
     # The swarm.
 
-    async def _join(self, kind: Kind, metainfo: Any, have: int) -> None:
-        self._kind = kind
+    async def _join(self, kind: Kind, have: int) -> None:
         path = self._incoming.path if self._incoming else self._means.blobs.path(self.blob.name)
-        bitmap = [bool(have >> piece & 1) for piece in range(self.blob.pieces)]
+        hashes: Sequence[bytes] = ()
+        if kind is Kind.SEALED:
+            assert self._machine is not None
+            hashes = self._machine.ledger.piece_hashes()
         self.idle_since = time.monotonic()
-        try:
-            await self._means.swarm.open(metainfo, str(path), bitmap)
-        except JournalMismatch as error:
-            raise StorageFailed(str(path), str(error)) from error
+        await self.swarm.enter(kind, str(path), have, hashes)
+
+    async def _reenter(self) -> None:
+        """Under other terms the same swarm is another torrent: out and in again, with what is on the disk then."""
+        if not self.swarm.outdated:
+            return
+        kind = await self.swarm.leave(flush=True)
+        if self._machine is not None and kind is not None:
+            if kind is Kind.SEALED and not self._machine.ledger.complete:
+                return  # it is void, and leaving it is already on its way
+            await self._join(kind, self._machine.swarm_reentered())
+            log.info(
+                "the %s swarm of %s is entered anew: members meet under other terms",
+                kind.value,
+                self.blob.name,
+            )
 
     async def _leave(self) -> None:
-        if self._kind is not None:
-            kind, self._kind = self._kind, None
-            await self._means.swarm.close(self.blob.name, kind)
-            if self.outcome is not None and kind is Kind.HOT:
-                await asyncio.to_thread(self._means.blobs.release, self.blob.name)
+        kind = await self.swarm.leave()
+        if self.outcome is not None and kind is Kind.HOT:
+            await asyncio.to_thread(self._means.blobs.release, self.blob.name)
 
     # The end.
 

@@ -20,6 +20,7 @@ from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, Swarm
+from peers.swarm_terms import SwarmTerms
 
 
 class Neighbours(Protocol):
@@ -52,7 +53,8 @@ class Means:
     fetcher: Fetcher
     swarm: Swarm
     neighbours: Neighbours
-    secret: bytes
+    terms: Callable[[], SwarmTerms]
+    """Under which swarms are entered now."""
     may_fetch: bool
     link: HubLink
     hub_meter: Meter

@@ -73,7 +73,6 @@ class Sharing:
         *,
         blobs: BlobStore,
         fetcher: Fetcher,
-        secret: bytes,
         may_fetch: bool,
         hub_meter: Meter,
         peers_meter: Meter,
@@ -90,7 +89,7 @@ class Sharing:
             fetcher=fetcher,
             swarm=engine,
             neighbours=self,
-            secret=secret,
+            terms=lambda: cluster.swarm_terms,
             may_fetch=may_fetch,
             link=HubLink(),
             hub_meter=hub_meter,
@@ -204,19 +203,17 @@ class Sharing:
     @property
     def in_swarms(self) -> bool:
         """Whether any swarm is open here."""
-        return any(driver.swarm_kind is not None for driver in self._drivers.values())
+        return any(driver.swarm.kind is not None for driver in self._drivers.values())
 
     # The engine's side.
 
     def swarm_event(self, happened: swarm_events.SwarmEvent) -> None:
         """Given to the engine as its sink."""
         if isinstance(happened, swarm_events.ListenFailed):
-            log.error(
-                "%s swarm: listening on %s failed: %s", happened.kind.value, happened.address, happened.reason
-            )
+            log.error("%s: listening on %s failed: %s", happened.kind, happened.address, happened.reason)
             return
         driver = self._drivers.get(happened.blob)
-        if driver is None or driver.swarm_kind is not happened.kind:
+        if driver is None or driver.swarm.kind is not happened.kind:
             return
         match happened:
             case swarm_events.PieceArrived() | swarm_events.PieceAdded():
@@ -276,6 +273,8 @@ class Sharing:
         self._leads.members_changed(led.LiveMembersChanged(view.live, view.hub_down_cluster, view.hub_busy))
         for driver in self._drivers.values():
             driver.feed(event.MembersChanged(view.live))
+            if driver.swarm.outdated:
+                driver.feed(event.SwarmTermsChanged())
 
     # Other members' side.
 
@@ -443,7 +442,7 @@ class Sharing:
                 if name in connected:
                     driver.idle_since = now
                 elif now - driver.idle_since > IDLE_S:
-                    if driver.swarm_kind is not None:
+                    if driver.swarm.kind is not None:
                         driver.feed(event.SwarmIdled())
                         driver.idle_since = now
                     else:

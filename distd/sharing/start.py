@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from distd.errors import InvalidRequest
 from distd.hub.fetcher import Fetcher
 from distd.sharing.bandwidth import MemberBandwidth, Pacers
 from distd.sharing.company import Company, tag_of
+from distd.sharing.credentials import Credentials, read_credentials
 from distd.sharing.remembered import Remembered
 from distd.sharing.service import Sharing
 from distd.store.blobs import BlobStore
-from peers import secret as secrets_file
 from peers.addresses import is_wildcard, join
 from peers.cluster import Cluster, ClusterSettings
 from peers.cluster_errors import ClusterError
@@ -45,6 +44,17 @@ class Membership:
     sharing: Sharing
     company: Company
     bandwidth: MemberBandwidth
+    engine: Engine
+
+    def change_credentials(self, credentials: Credentials) -> None:
+        """Sign with, accept and show these from now on; no transfer ends. Raises InvalidRequest, and changes nothing,
+        when a secret or TLS would come or go."""
+        try:
+            self.cluster.change_credentials(credentials.secret, credentials.tls)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+        if credentials.tls is not None:
+            self.engine.renew_certificate(credentials.tls)
 
 
 async def open_sharing(
@@ -60,9 +70,7 @@ async def open_sharing(
 ) -> Membership:
     """Listens and begins to gossip. Raises DistdError naming the key at fault."""
     try:
-        secret = secrets_file.read(config.cluster.secret_file) if config.cluster.secret_file else None
-        for warning in secret.warnings if secret and not _is_credential(config.cluster.secret_file) else ():
-            log.warning("%s", warning)
+        credentials = read_credentials(config.cluster)
         late: list[tuple[Sharing, Company]] = []
 
         def emit(happened: SwarmEvent) -> None:
@@ -82,6 +90,7 @@ async def open_sharing(
                 encryption=config.swarm.encryption,
                 connections_max=config.swarm.max_connections,
                 tag=tag_of(config.node.name),
+                tls=credentials.tls,
             ),
             emit,
         )
@@ -101,7 +110,8 @@ async def open_sharing(
                 listen=config.cluster.listen,
                 advertise=config.cluster.advertise,
                 join=tuple(dict.fromkeys([*config.cluster.join, *remembered.addresses])),
-                secret=secret,
+                secret=credentials.secret,
+                tls=credentials.tls,
                 facts=facts,
             )
         )
@@ -111,7 +121,6 @@ async def open_sharing(
             engine,
             blobs=blobs,
             fetcher=fetcher,
-            secret=cluster.swarm_key,
             may_fetch=config.hub.fetch,
             hub_meter=hub_meter,
             peers_meter=peers_meter,
@@ -127,16 +136,9 @@ async def open_sharing(
         stack.push_async_callback(sharing.close)
         bandwidth = MemberBandwidth(cluster, engine, sharing, share, pacers)
         bandwidth.open()
-    except (SwarmError, ClusterError, secrets_file.SecretUnusable) as error:
+    except (SwarmError, ClusterError) as error:
         raise InvalidRequest(str(error)) from error
-    return Membership(cluster, sharing, company, bandwidth)
-
-
-def _is_credential(path: str) -> bool:
-    """Whether systemd handed the file over: it lets the service's user in by an access list, which shows as the
-    mode of a group that nobody else belongs to."""
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return bool(directory) and os.path.dirname(path) == directory
+    return Membership(cluster, sharing, company, bandwidth, engine)
 
 
 def _told(config: Config, bound: Endpoint, offset: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from distd.api.schema import BadFile, Finding
 from distd.cli.commands.cluster import config_for
 from distd.config.load import CREDENTIALS_SOURCE
 from distd.core.refs import Repo
-from peers import secret
+from peers import secret, tls
+from peers.tls import TlsFiles
 from tests.api.memory import COMMIT, peer, snapshot_path
 from tests.cli.serving import ServedDaemon, command, distctl, environment
 
@@ -175,6 +177,43 @@ def test_a_secret_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> Non
     assert file.read_text() != first
     assert distctl(None, "cluster", "init", "--file", str(tmp_path / "no" / "file")).returncode == 1
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_ca_and_certificates_are_made_that_the_daemon_takes(tmp_path: Path) -> None:
+    secret_file, tls_dir = tmp_path / "cluster-secret", tmp_path / "tls"
+    init = ("cluster", "init", "--file", str(secret_file), "--tls", "--tls-dir", str(tls_dir))
+    ran = distctl(None, *init, "--node", "gpu-1", "--node", "gpu-2")
+    assert (ran.returncode, ran.stderr.count("Traceback")) == (0, 0), ran.stderr
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tls_dir.iterdir()}
+    assert modes == {
+        **dict.fromkeys(("ca.key", "gpu-1.key", "gpu-2.key"), 0o600),
+        **dict.fromkeys(("ca.pem", "gpu-1.pem", "gpu-2.pem"), 0o644),
+    }
+    config = tomllib.loads(ran.stdout)
+    assert config["swarm"]["encryption"] == "tls"
+    assert config["cluster"]["tls_ca_file"] == f"{tls_dir}/ca.pem"
+    for name in ("gpu-1", "gpu-2"):
+        files = TlsFiles(*(str(tls_dir / each) for each in (f"{name}.pem", f"{name}.key", "ca.pem")))
+        assert tls.load(files, time.time()).warnings == ()
+    for name in ("pem", "key"):
+        (tls_dir / f"node.{name}").write_bytes((tls_dir / f"gpu-1.{name}").read_bytes())
+        (tls_dir / f"node.{name}").chmod(0o600)
+    (tmp_path / "config.toml").write_text(ran.stdout)
+    checked = distctl(None, "config", "check", "--config", str(tmp_path / "config.toml"))
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+    secret_before, ca_before = secret_file.read_bytes(), (tls_dir / "ca.pem").read_bytes()
+    again = distctl(None, *init)
+    assert again.returncode == 1
+    assert "ca" in again.stderr
+    before = (tls_dir / "gpu-2.pem").read_bytes()
+    renewed = distctl(None, "cluster", "cert", "gpu-2", "--tls-dir", str(tls_dir), "--json")
+    assert json.loads(renewed.stdout)["items"][0]["cert"] == f"{tls_dir}/gpu-2.pem"
+    assert (tls_dir / "gpu-2.pem").read_bytes() != before
+    assert (secret_file.read_bytes(), (tls_dir / "ca.pem").read_bytes()) == (secret_before, ca_before)
+    for wrong in (("gpu-3", "--tls-dir", str(tmp_path)), ("a/b", "--tls-dir", str(tls_dir))):
+        ran = distctl(None, "cluster", "cert", *wrong)
+        assert (ran.returncode, ran.stdout, ran.stderr.count("Traceback")) == (1, "", 0)
 
 
 def test_a_healthy_node_passes_the_doctor(daemon: ServedDaemon) -> None:

@@ -197,7 +197,6 @@ def test_every_purpose_has_a_key_of_its_own() -> None:
     keys = Keys.of(b"s")
     derived = {keys.request, keys.answer, keys.frame, derive(b"s", "swarm"), derive(b"t", "swarm"), b"s"}
     assert len(derived) == 6
-    assert auth.swarm_key(BOTH) == derive(b"new secret", "swarm")
     assert auth.accepted_swarm_keys(BOTH) == (derive(b"new secret", "swarm"), derive(b"old secret", "swarm"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from peers import secret, wire
+from peers.auth import secret_ids
 from peers.cluster import Cluster, ClusterSettings
 from peers.cluster_errors import CallRefused, ClocksDiffer, ListenRefused, MemberUnknown
 from peers.membership import MemberEntry, MemberFacts, MemberState
@@ -30,7 +31,7 @@ async def test_facts_of_a_member_reach_the_others(world: World) -> None:
     await until(lambda: first.view.hub_busy == {"m1"}, "the new facts arrive")
     told = next(member for member in first.members() if member.name == "m1")
     assert told.facts == MemberFacts(
-        second.address, "rack 7", "10.0.0.2:7072", "10.0.0.2:7073", False, 1e6, True, wire_version=1
+        second.address, "rack 7", "10.0.0.2:7072", "10.0.0.2:7073", False, 1e6, True, 1, secret_ids(SECRET)
     )
     assert first.view.hub_down_cluster == 1e6
     assert changes[-1] == first.view

@@ -47,6 +47,9 @@ OTHER: dict[str, tuple[str, object]] = {
     "cluster.advertise": ("node-1.example:8071", "node-1.example:8071"),
     "cluster.join": ("a:1,[::1]:2", ("a:1", "[::1]:2")),
     "cluster.secret_file": ("/etc/hostname", "/etc/hostname"),
+    "cluster.tls_cert_file": ("/etc/passwd", "/etc/passwd"),
+    "cluster.tls_key_file": ("/etc/passwd", "/etc/passwd"),
+    "cluster.tls_ca_file": ("/etc/passwd", "/etc/passwd"),
     "swarm.listen": ("127.0.0.1:8072", "127.0.0.1:8072"),
     "swarm.advertise": ("192.0.2.1:8072", "192.0.2.1:8072"),
     "swarm.encryption": ("full", "full"),
@@ -72,8 +75,11 @@ def value_of(config: Config, key: str) -> object:
     return getattr(getattr(config, section), name)
 
 
-def same_disk(key: str) -> tuple[str, ...]:
-    """Both directories on /tmp, where the one that is set lies."""
+def beside(key: str) -> tuple[str, ...]:
+    """What has to be set beside a key: both directories on /tmp, where one lies; the other files of TLS."""
+    tls = [f"cluster.tls_{name}_file" for name in ("cert", "key", "ca")]
+    if key in tls:
+        return tuple(f"{each}=/etc/hostname" for each in tls if each != key)
     return ("node.state_dir=/tmp",) if key.startswith("cache.") else ()
 
 
@@ -96,9 +102,9 @@ def test_every_key_is_set_by_file_environment_and_command_line(load: Load, key: 
     if isinstance(expected, tuple):
         written = str(list(expected))
     variable = {f"DISTD_{section}__{name}".upper(): text}
-    assert value_of(load(f"[{section}]\n{name} = {written}", *same_disk(key)), key) == expected
-    assert value_of(load("", *same_disk(key), **variable), key) == expected
-    assert value_of(load("", *same_disk(key), f"{key}={text}"), key) == expected
+    assert value_of(load(f"[{section}]\n{name} = {written}", *beside(key)), key) == expected
+    assert value_of(load("", *beside(key), **variable), key) == expected
+    assert value_of(load("", *beside(key), f"{key}={text}"), key) == expected
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(load: Load) -> None:
@@ -309,9 +315,6 @@ def test_a_prefetch_entry_says_what_is_wrong_with_it(load: Load, entry: str, sai
 FEATURES: dict[str, str] = {
     "cache.scrub_interval": '"7d"',
     "mirror.listen": '"127.0.0.1:7073"',
-    "cluster.tls_cert_file": '"/x"',
-    "cluster.tls_key_file": '"/x"',
-    "cluster.tls_ca_file": '"/x"',
 }
 
 
@@ -336,6 +339,17 @@ def test_a_listener_for_members_beyond_loopback_needs_the_secret(load: Load, key
     load("", f"{key}=10.0.0.7:7071", "cluster.secret_file=/etc/hostname")
 
 
+def test_a_listener_for_members_beyond_loopback_may_have_tls_instead(load: Load) -> None:
+    tls = [f"cluster.tls_{name}_file=/etc/hostname" for name in ("cert", "key", "ca")]
+    load("", "cluster.listen=10.0.0.7:7071", *tls)
+    load("", "swarm.listen=10.0.0.7:7072", *tls, "swarm.encryption=tls")
+    (line,) = faults_of(load, "", "swarm.listen=10.0.0.7:7072", *tls)
+    assert 'swarm.encryption = "tls"' in line
+    for missing in tls:
+        (line,) = faults_of(load, "", *(each for each in tls if each != missing))
+        assert f"{missing.partition('=')[0]}: is missing" in line
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -352,7 +366,7 @@ def test_a_listener_for_members_beyond_loopback_needs_the_secret(load: Load, key
         ("swarm.advertise=gpu-1:7072", "needs a numeric address"),
         ("swarm.listen=localhost:7072", "needs a numeric address"),
         ("swarm.listen=127.0.0.1:65535", "leaves no next port"),
-        ("swarm.encryption=tls", "is not in this version: use handshake (payload in clear) or full"),
+        ("swarm.encryption=tls", "needs cluster.tls_cert_file, tls_key_file and tls_ca_file"),
         ("cluster.secret_file=/nowhere", "cannot be read"),
     ],
 )

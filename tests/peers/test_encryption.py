@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from peers.engine import Engine
 from peers.metainfo import Kind
-from peers.settings import EncryptionUnavailable, EngineOptions
+from peers.settings import EngineOptions
 from peers.swarm import Endpoint
 from tests.peers.worlds import MIB, RealWorld, all_of, hot, none_of, random_content
 
@@ -95,11 +94,3 @@ async def test_a_peer_that_greets_in_clear_is_cut_off_even_if_it_knows_the_info_
 
     assert answer == b""
     writer.close()
-
-
-async def test_tls_says_that_it_is_not_available_and_what_is() -> None:
-    with pytest.raises(EncryptionUnavailable) as refused:
-        await Engine.start(replace(OPTIONS, encryption="tls"), lambda event: None)
-
-    assert refused.value.mode == "tls"
-    assert '"handshake"' in str(refused.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peers.metainfo import Kind
-from peers.settings import EncryptionUnavailable, EngineOptions, session_settings
+from peers.settings import EngineOptions, session_settings
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,6 @@ def test_nothing_announces_or_discovers_members(kind: Kind) -> None:
     assert [found[name] for name in names] == [False] * 6
 
 
-def test_tls_is_not_available_yet() -> None:
-    with pytest.raises(EncryptionUnavailable):
-        session_settings(EngineOptions("127.0.0.1", encryption="tls"), Kind.SEALED)
+def test_tls_needs_a_certificate() -> None:
+    with pytest.raises(ValueError, match="certificate"):
+        EngineOptions("127.0.0.1", encryption="tls")

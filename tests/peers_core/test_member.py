@@ -12,7 +12,7 @@ from peers.hub_link import SPANS_MAX
 from peers.member import ARRIVING_S_MAX, BlobMember
 from peers.member_actions import BlobFailure, MemberAction
 from peers.member_events import MemberEvent, SpanFailure
-from peers.messages import LeadRefusal, LeadRequest, Lease, LeaseKey, SwarmPhase
+from peers.messages import LeadRefusal, LeadRequest, Lease, LeaseKey, SwarmMember, SwarmPhase
 from peers.piece_set import Span
 from peers.swarm_choice import Stage
 from tests.peers_core.builders import BLOB, PIECES, answer, claim, digests
@@ -105,6 +105,25 @@ def test_a_fetched_piece_that_reads_back_otherwise_is_rejected_and_its_claim_sta
     ]
     assert member.machine.report(member.now).held == b"\0"
     assert claim(0, "me") in member.machine.ledger
+
+
+def test_under_other_terms_the_swarm_is_entered_anew_with_what_is_on_the_disk(member: Played) -> None:
+    member.told(lease(0, 2))
+    member.check_piece(5)
+    member.happen(event.PieceHeld(6))
+    member.happen(event.HubPieceFetched(1, 0, digests(0)))
+    others = (SwarmMember("a", SwarmPhase.HOT, False),)
+    member.happen(event.Ticked(), after_s=1.0)
+    assert act.ConnectSwarm(("a",)) in member.told(lease(0, 2), swarm=others)
+    actions = member.machine.handle(event.SwarmTermsChanged(), member.now)
+    assert actions == [act.ReenterSwarm(), act.ConnectSwarm(("a",)), act.SetLeased(0b10)]
+    assert member.machine.swarm_reentered() == 0b1100000, "piece 0 is still on its way into the swarm"
+    assert member.machine.table.in_swarm == 0b1100001
+    assert member.happen(event.PieceHeld(0)) == [act.DigestPiece(0, 1)]
+
+
+def test_without_a_swarm_other_terms_ask_for_nothing(member: Played) -> None:
+    assert member.happen(event.SwarmTermsChanged()) == []
 
 
 def test_a_piece_of_the_swarm_waits_for_the_ledger(member: Played) -> None:

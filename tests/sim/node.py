@@ -17,7 +17,7 @@ from peers import membership as gossip
 from peers.lead import Lead
 from peers.ledger import Claim
 from peers.member import BlobMember
-from peers.messages import LeadRequest, Report
+from peers.messages import LeadRequest, Report, SwarmPhase
 from tests.sim import truth
 from tests.sim.hub import HubClient
 
@@ -210,6 +210,12 @@ class Node:
         elif isinstance(action, act.OpenSealed):
             assert self.machine is not None
             self.world.swarms.join(self, self.machine.ledger, action.have)
+        elif isinstance(action, act.ReenterSwarm):
+            assert self.machine is not None
+            sealed = self.machine.swarm.phase is SwarmPhase.SEALED
+            self.world.swarms.leave(self)
+            ledger = self.machine.ledger if sealed else None
+            self.world.swarms.join(self, ledger, self.machine.swarm_reentered())
         elif isinstance(action, act.LeaveHot | act.LeaveSealed):
             self.leased = 0
             self.world.swarms.leave(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from peers import member_events as event
 from peers.member_actions import BlobFailure, FoundWrongFetches
 from tests.sim import truth
 from tests.sim.world import Shape, World
@@ -247,3 +248,13 @@ def test_a_slow_member_does_not_hold_up_the_others() -> None:
     fast = others(world, "n0")
     assert world.run(60.0, until=lambda: all(world.nodes[name].published for name in fast))
     assert_published(world, fast)
+
+
+def test_a_change_of_terms_in_the_middle_costs_no_byte_of_the_hub() -> None:
+    world = cluster()
+    for number, name in enumerate(world.names * 3):
+        run_to(world, 0.5 + 0.2 * number)
+        world.nodes[name].feed(event.SwarmTermsChanged())
+    assert world.run(LONG_S)
+    assert_published(world, world.names)
+    assert world.hub.sent_bytes == world.blob.size_bytes

@@ -1,0 +1,69 @@
+"""Writes what makes daemons members: the cluster's secret, its CA, and certificates signed by it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from peers import certificates, secret
+
+CA_CERT, CA_KEY = "ca.pem", "ca.key"
+"""The CA in the directory of its certificates; only `CA_KEY` makes further ones."""
+
+CERT_MODE = 0o644
+"""Certificates are shown to everybody who connects; the daemon runs as a user of its own and has to read them."""
+
+
+def write_new(path: str, *, replace: bool = False) -> None:
+    """A new secret at `path`, readable by its owner alone, complete or not there at all.
+
+    Raises OSError: FileExistsError when there is a file already, unless `replace`.
+    """
+    _write(path, f"{secret.generate()}\n".encode(), replace=replace)
+
+
+def write_ca(directory: str, name: str, *, replace: bool = False) -> None:
+    """A new CA for the cluster `name` in `directory`, which is made. Raises OSError as `write_new` does."""
+    cert, key = certificates.make_ca(name, time.time())
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    _write(os.path.join(directory, CA_CERT), cert, replace=replace, mode=CERT_MODE)
+    _write(os.path.join(directory, CA_KEY), key, replace=True)
+
+
+def write_member(directory: str, name: str) -> tuple[str, str]:
+    """A new certificate for the node `name` and its key, signed by the CA in `directory`, over those of an earlier call.
+
+    Returns both paths. Raises OSError, and ValueError for a CA that cannot be used or a name that is no file's.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError(f"{name!r} cannot be the name of a file")
+    ca_cert, ca_key = (Path(directory, each).read_bytes() for each in (CA_CERT, CA_KEY))
+    cert, key = certificates.make_member(name, ca_cert, ca_key, time.time())
+    paths = os.path.join(directory, f"{name}.pem"), os.path.join(directory, f"{name}.key")
+    _write(paths[1], key, replace=True)
+    _write(paths[0], cert, replace=True, mode=CERT_MODE)
+    return paths
+
+
+def write_members(directory: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """As `write_member`, for several."""
+    return [write_member(directory, name) for name in names]
+
+
+def _write(path: str, content: bytes, *, replace: bool, mode: int = 0o600) -> None:
+    aside = f"{path}.{os.getpid()}.new"
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(aside, path)
+        else:
+            os.link(aside, path)  # unlike a rename it never replaces
+    finally:
+        if os.path.lexists(aside):
+            os.unlink(aside)

@@ -1,0 +1,192 @@
+"""Mutual TLS among members: one CA for the cluster, a certificate signed by it for each member.
+
+Whoever shows a certificate of this CA is a member; host names are not compared, because members are known by the
+membership table. The swarm's engine takes no chains of certificates and matches names, so certificates are signed by the
+CA itself and carry the name ``*`` beside the member's own (`certificates.py` makes such ones).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+import stat
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+
+PEM_BYTES_MAX = 1 << 16
+"""A certificate with its key is a few kilobytes; a longer file is something else and is not read to its end."""
+
+ANY_TORRENT = "*"
+"""The name by which a certificate is good for every torrent."""
+
+EXPIRY_TOLD_S = 30 * 86_400.0
+"""A certificate that ends within so long is warned of: a month to renew it."""
+
+DH_PARAMETERS = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""ffdhe2048 of RFC 7919. The engine asks for parameters; with keys on elliptic curves they are not used."""
+
+
+class TlsUnusable(Exception):
+    """The certificate, its key or the CA cannot be used. The text names the file and what to do."""
+
+    retryable = False
+
+    def __init__(self, key: str, path: str, reason: str) -> None:
+        super().__init__(key, path, reason)
+        self.key = key
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be used ({self.key}): {self.reason}; `distctl cluster init --tls` makes a CA"
+            " and certificates for members"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where a member's certificate, its key and the CA's certificate lie, all PEM."""
+
+    cert: str
+    key: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsIdentity:
+    """This member's certificate, ready for connections and for the swarm. Times in seconds since the epoch.
+
+    ``ca_pem`` is the canonical form of the CA that signed it: every member derives the same torrents from it. Tell
+    ``warnings`` to people.
+    """
+
+    cert_pem: str
+    key_pem: str = field(repr=False)
+    ca_pem: bytes
+    not_after: float
+    accepting: ssl.SSLContext = field(repr=False, compare=False)
+    asking: ssl.SSLContext = field(repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+
+
+def load(files: TlsFiles, now: float) -> TlsIdentity:
+    """Read and judge all three files; ``now`` is the time of day. Raises TlsUnusable. Reads the disk: small files."""
+    ca_text, cert_text = _read("cluster.tls_ca_file", files.ca), _read("cluster.tls_cert_file", files.cert)
+    key_text = _read("cluster.tls_key_file", files.key, private=True)
+    authorities = _certificates("cluster.tls_ca_file", files.ca, ca_text)
+    certificate = _certificates("cluster.tls_cert_file", files.cert, cert_text)[0]
+    signed_by = [each for each in authorities if _signed(certificate, each)]
+    if not signed_by:
+        raise TlsUnusable("cluster.tls_cert_file", files.cert, f"no CA in {files.ca} signed it")
+    ends = certificate.not_valid_after_utc
+    if ends.timestamp() <= now or certificate.not_valid_before_utc.timestamp() > now:
+        begins = certificate.not_valid_before_utc
+        raise TlsUnusable(
+            "cluster.tls_cert_file",
+            files.cert,
+            f"it is valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC",
+        )
+    if ANY_TORRENT not in _names(certificate):
+        raise TlsUnusable(
+            "cluster.tls_cert_file", files.cert, "it lacks the name * (DNS:*), which the swarm needs"
+        )
+    ca_pem = signed_by[0].public_bytes(Encoding.PEM)
+    return TlsIdentity(
+        certificate.public_bytes(Encoding.PEM).decode(),
+        key_text,
+        ca_pem,
+        ends.timestamp(),
+        accepting=_context(ssl.PROTOCOL_TLS_SERVER, files, ca_text),
+        asking=_context(ssl.PROTOCOL_TLS_CLIENT, files, ca_text),
+        warnings=_warnings(files.cert, ends, now),
+    )
+
+
+def _context(protocol: ssl._SSLMethod, files: TlsFiles, ca_text: str) -> ssl.SSLContext:
+    """TLS 1.3 alone, as no member is older, and nobody without a certificate of the CA."""
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # members' addresses come and go; the CA is the cluster's own
+    context.verify_mode = ssl.CERT_REQUIRED
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0  # a session resumed by a ticket would outlive a renewed certificate
+    try:
+        context.load_verify_locations(cadata=ca_text)
+        context.load_cert_chain(files.cert, files.key, password=_no_password)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise TlsUnusable(
+            "cluster.tls_key_file", files.key, f"it does not fit the certificate {files.cert} ({error})"
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    """A daemon has nobody to ask; without this OpenSSL would ask at a terminal."""
+    raise ValueError("it is encrypted")
+
+
+def _read(key: str, path: str, *, private: bool = False) -> str:
+    try:
+        # Without blocking: opening a pipe by mistake must not hang the daemon's start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise TlsUnusable(key, path, error.strerror or str(error)) from error
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise TlsUnusable(key, path, "it is not a regular file")
+        if private and mode & (stat.S_IRWXO | stat.S_IWGRP):
+            raise TlsUnusable(
+                key, path, f"others than its owner can read or change it (mode {stat.S_IMODE(mode):04o})"
+            )
+        content = os.read(descriptor, PEM_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > PEM_BYTES_MAX:
+        raise TlsUnusable(key, path, f"it is longer than {PEM_BYTES_MAX} bytes")
+    return content.decode("ascii", "replace")
+
+
+def _certificates(key: str, path: str, text: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text.encode())
+    except ValueError as error:
+        raise TlsUnusable(key, path, "it holds no certificate in PEM") from error
+
+
+def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return extension.value.get_values_for_type(x509.DNSName)
+
+
+def _warnings(path: str, ends: datetime.datetime, now: float) -> tuple[str, ...]:
+    if ends.timestamp() - now > EXPIRY_TOLD_S:
+        return ()
+    return (
+        f"the certificate {path} ends on {ends:%Y-%m-%d}: renew it with `distctl cluster cert`, then reload distd",
+    )
