@@ -38,6 +38,7 @@ from distd.monitoring import MonitoringService
 from distd.node import NodeService
 from distd.nodes.operations import NodeOperations
 from distd.nodes.own import LoneMember, OwnAnswers
+from distd.peering import LoneCircle, PeeringService
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
 from distd.pulls.fleet import FleetPulls, Nodes
@@ -54,11 +55,12 @@ from distd.sharing.credentials import read_credentials
 from distd.sharing.health import cluster_checks
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.prefetch_calls import MemberColleagues
-from distd.sharing.remote_nodes import RemoteNodes
+from distd.sharing.remote_nodes import MemberCircle, RemoteNodes
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
 from distd.sharing.whereabouts import LoneWhereabouts, Whereabouts
+from distd.state.bans import BanTable
 from distd.state.database import Database
 from distd.state.limits import LimitTable
 from distd.state.prefetch import PrefetchTable
@@ -215,6 +217,11 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         chosen = supply = Supply(transfers, member.sharing, once, company_awaited_s=awaited_s)
         in_work = chosen.in_work
         stack.callback(chosen.close)
+    peering = PeeringService(
+        MemberCircle(member.cluster) if member else LoneCircle(config.node.name, config.node.zone),
+        BanTable(database),
+    )
+    await peering.open()
     bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
     limits = LimitService(config.limits, LimitTable(database), bandwidth)
     await limits.open()
@@ -316,7 +323,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
         ),
     )
-    answers = OwnAnswers(node, models)
+    answers = OwnAnswers(node, models, peering)
     members = RemoteNodes(member.cluster, answers) if member else LoneMember(config.node.name, zone, answers)
     monitoring = MonitoringService(config, tally, node, pulls, company)
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
@@ -327,7 +334,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
-        Ports(fleet, models, node, limits, prefetch, monitoring, NodeOperations(members), eviction),
+        Ports(fleet, models, node, limits, prefetch, monitoring, NodeOperations(members), eviction, peering),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )

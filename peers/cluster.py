@@ -17,7 +17,7 @@ from peers import addresses, auth, resolving
 from peers import membership as gossip
 from peers.auth import START_ID_BYTES
 from peers.cluster_client import ClusterClient, Sink
-from peers.cluster_errors import ListenRefused, MemberUnknown
+from peers.cluster_errors import ListenRefused, MemberBanned, MemberUnknown
 from peers.cluster_server import CallHandler, ClusterServer, Identity, Patience, StreamHandler
 from peers.gossiping import GOSSIP, GOSSIP_TIMEOUT_S, Gossiping
 from peers.ledger import MEMBER_NAME_BYTES_MAX
@@ -141,6 +141,26 @@ class Cluster:
         assert own is not None
         return own.facts
 
+    @property
+    def bans(self) -> Mapping[str, str]:
+        """Members that are banned here, and why."""
+        return self._server.banned
+
+    def ban(self, reasons: Mapping[str, str]) -> None:
+        """From now on these members, by name and with a reason each, and no others are banned here: not live, not called,
+        and refused whatever they ask. Replaces what was banned before; allowed before `start`. Itself it never bans.
+        """
+        self._server.banned = {name: reason for name, reason in reasons.items() if name != self.me}
+        if self._gossip is not None:
+            self._gossip.take(gossip.BansChanged(frozenset(self._server.banned)))
+
+    def forget(self, member: str) -> None:
+        """Have everybody drop a member that is dead or gone from its table. Raises MemberUnknown when it is not."""
+        entry = self._running.table.entry(member)
+        if entry is None or entry.live or entry.forgotten:
+            raise MemberUnknown(member)
+        self._running.take(gossip.MemberForgotten(member))
+
     def register(self, name: str, handler: CallHandler) -> None:
         """Answer `call`s of this name. The handler raises CallRefused to say no; it is cancelled when the caller goes."""
         self._server.calls[name] = handler
@@ -186,6 +206,7 @@ class Cluster:
             changed=self._changed,
         )
         self.register(GOSSIP, self._gossip.hear)
+        self._gossip.take(gossip.BansChanged(frozenset(self._server.banned)))
         self._gossip.start()
 
     async def stop(self, leave: bool = True) -> None:
@@ -201,7 +222,8 @@ class Cluster:
     async def call(self, member: str, name: str, body: bytes, timeout_s: float) -> bytes:
         """Ask a live member; this one answers itself directly. A call that got no answer may have been carried out.
 
-        Raises a ClusterError: MemberUnknown, MemberUnreachable, CallRefused, AuthFailed, ClocksDiffer, LimitExceeded.
+        Raises a ClusterError: MemberUnknown, MemberBanned, MemberUnreachable, CallRefused, AuthFailed, ClocksDiffer,
+        LimitExceeded.
         """
         if member == self.me:
             return await self._server.answer_call(self.me, name, body)
@@ -252,8 +274,8 @@ class Cluster:
         return min(entry.facts.wire_version, self._settings.wire_version)
 
     def members(self) -> tuple[Member, ...]:
-        """All members known, the dead and gone of the last day included, in order of their names."""
-        table = self._running.table.table()
+        """All members known, the dead and gone of the last day and the banned included, in order of their names."""
+        table = [entry for entry in self._running.table.table() if not entry.forgotten]
         return tuple(self._member(entry) for entry in sorted(table, key=lambda entry: entry.name))
 
     def troubles(self) -> Mapping[str, str]:
@@ -290,6 +312,8 @@ class Cluster:
 
     def _address_of(self, member: str) -> str:
         entry = self._running.table.entry(member)
+        if (reason := self.bans.get(member)) is not None:
+            raise MemberBanned(member, reason)
         if entry is None or not entry.live:
             raise MemberUnknown(member)
         return entry.facts.address

@@ -34,6 +34,18 @@ class MemberUnknown(ClusterError):
         return f"no live member of the cluster is called {self.member!r}"
 
 
+class MemberBanned(ClusterError):
+    """This daemon does not talk with the member, by its operator's word or on evidence."""
+
+    def __init__(self, member: str, reason: str) -> None:
+        super().__init__(member, reason)
+        self.member = member
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.member} is banned here ({self.reason}); distctl peers unban lets it back"
+
+
 class MemberUnreachable(ClusterError):
     """No answer, or half of one: refused connection, timeout, cut stream. Whether the call was carried out is unknown."""
 
@@ -84,7 +96,7 @@ class CallRefused(ClusterError):
     """The member understood and said no. A handler raises it to refuse; ``code`` is stable, ``detail`` for people.
 
     Codes of the transport itself: ``not_found`` (no such call), ``too_large``, ``wire_version``, ``busy``,
-    ``name_taken``, ``internal``.
+    ``name_taken``, ``banned``, ``internal``.
     """
 
     def __init__(self, code: str, detail: str = "", retryable: bool = False, member: str = "") -> None:

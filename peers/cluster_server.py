@@ -207,6 +207,8 @@ class ClusterServer:
     ) -> None:
         self.calls: dict[str, CallHandler] = {}
         self.streams: dict[str, StreamHandler] = {}
+        self.banned: Mapping[str, str] = {}
+        """Members that are refused whatever they ask, and why."""
         self._me = me
         self._wall = wall
         self._patience = patience
@@ -275,6 +277,8 @@ class ClusterServer:
         try:
             if proof.sender == self._me.name:
                 raise CallRefused("name_taken", f"two daemons are called {proof.sender}")
+            if (reason := self.banned.get(proof.sender)) is not None:
+                raise CallRefused("banned", reason)
             body = await _read_body(request, self._patience.body_s)
             if hashlib.sha256(body).digest() != proof.body_sha256:
                 return _bare(401)

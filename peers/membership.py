@@ -5,6 +5,10 @@ number that only its owner raises. Of two entries for one member the one with th
 state; so merging is commutative, associative and idempotent. A member that does not answer becomes *suspect*, and *dead*
 when nobody refutes that in time; the suspect itself refutes by raising its incarnation. *Left* is said by the leaver.
 
+An operator can have a dead member *forgotten*: its entry is told on as a tombstone, which outranks the dead one wherever
+that is still told, and nobody shows it; a member that is there after all is back with its next incarnation. Members that
+are *banned* here keep their entries but do not count: they are not live, not asked, and what they tell is not taken.
+
 Suspects count as live: only death moves leads and leases. Incarnations start at the daemon's start time in milliseconds,
 so a restarted daemon outranks whatever is still told about its former life. Times are monotonic seconds.
 """
@@ -60,6 +64,8 @@ class MemberFacts:
     hub_busy: bool = False
     wire_version: int = 1
     secret_ids: tuple[bytes, ...] = ()
+    draining: bool = False
+    """It takes no new work, being about to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class MemberEntry:
     incarnation: int
     state: MemberState
     facts: MemberFacts
+    forgotten: bool = False
 
     @property
     def live(self) -> bool:
@@ -77,8 +84,8 @@ class MemberEntry:
 
     def outranks(self, other: MemberEntry) -> bool:
         """Whether this entry replaces the other; facts decide last, only to make the order total."""
-        mine = (self.incarnation, self.state, self.facts)
-        return mine > (other.incarnation, other.state, other.facts)
+        mine = (self.incarnation, self.state, self.forgotten, self.facts)
+        return mine > (other.incarnation, other.state, other.forgotten, other.facts)
 
 
 Table: TypeAlias = tuple[MemberEntry, ...]
@@ -112,6 +119,20 @@ class LeaveDecided:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberForgotten:
+    """An operator says that this member will not be back. A live one stays."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BansChanged:
+    """From now on these members, and no others, are banned here."""
+
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundCame:
     """The time named by `Membership.deadline` has come."""
 
@@ -133,7 +154,9 @@ class TellLive:
     hub_busy: frozenset[str]
 
 
-MembershipEvent: TypeAlias = GossipReceived | GossipFailed | FactsChanged | LeaveDecided | RoundCame
+MembershipEvent: TypeAlias = (
+    GossipReceived | GossipFailed | FactsChanged | LeaveDecided | MemberForgotten | BansChanged | RoundCame
+)
 MembershipAction: TypeAlias = Gossip | TellLive
 
 CHANGE_TELLS = 3
@@ -170,6 +193,7 @@ class Membership:
         self._next_round = now
         self._next_reconnect = now + RECONNECT_S
         self._told: TellLive | None = None
+        self._banned: frozenset[str] = frozenset()
         for entry in known:
             self._take(entry, now)
 
@@ -178,8 +202,8 @@ class Membership:
 
     @property
     def live(self) -> frozenset[str]:
-        """Members not known to be dead or gone, this one included while it has not left."""
-        return frozenset(name for name, line in self._lines.items() if line.entry.live)
+        """Members not known to be dead or gone and not banned, this one included while it has not left."""
+        return frozenset(entry.name for entry in self._live_entries())
 
     def table(self) -> Table:
         """All entries, for an exchange and for `GET /v1/peers`."""
@@ -197,7 +221,7 @@ class Membership:
         """The only door: take one event, return what to do."""
         actions: list[MembershipAction] = []
         if isinstance(event, GossipReceived):
-            for entry in event.table:
+            for entry in event.table if event.sender not in self._banned else ():
                 self._take(entry, now)
             if event.sender in self._lines:
                 self._lines[event.sender].failures = 0
@@ -209,6 +233,10 @@ class Membership:
         elif isinstance(event, LeaveDecided):
             self._raise_own(MemberState.LEFT, self._lines[self.me].entry.facts, now)
             actions += self._gossip(LEAVE_TELLS)
+        elif isinstance(event, MemberForgotten):
+            self._forget(event.name, now)
+        elif isinstance(event, BansChanged):
+            self._banned = event.names - {self.me}
         self._expire(now)
         if isinstance(event, RoundCame) and now >= self._next_round:
             self._next_round = now + ROUND_S
@@ -233,10 +261,15 @@ class Membership:
         if entry.name == self.me:
             self._refute(entry, now)
         elif line is None:
-            if len(self._lines) < MEMBERS_MAX:
+            # Of a member that was never known here there is nothing to forget; and tombstones end.
+            if len(self._lines) < MEMBERS_MAX and not entry.forgotten:
                 self._lines[entry.name] = _Line(entry, now)
         elif entry.outranks(line.entry):
-            if (entry.state, entry.incarnation) != (line.entry.state, line.entry.incarnation):
+            if (entry.state, entry.incarnation, entry.forgotten) != (
+                line.entry.state,
+                line.entry.incarnation,
+                line.entry.forgotten,
+            ):
                 line.since = now
                 line.failures = 0
             line.entry = entry
@@ -251,6 +284,16 @@ class Membership:
         own = self._lines[self.me].entry
         entry = MemberEntry(self.me, own.incarnation + 1, state, facts)
         self._lines[self.me] = _Line(entry, now)
+
+    def _forget(self, name: str, now: float) -> None:
+        line = self._lines.get(name)
+        if line is not None and not line.entry.live and name != self.me:
+            line.entry = replace(line.entry, state=MemberState.LEFT, forgotten=True)
+            line.since = now
+
+    def _live_entries(self) -> list[MemberEntry]:
+        lines = self._lines.items()
+        return [line.entry for name, line in lines if line.entry.live and name not in self._banned]
 
     def _failed(self, address: str, now: float) -> None:
         """No answer: suspected at the second failure in a row, since one message may get lost."""
@@ -271,7 +314,7 @@ class Membership:
 
     def _gossip(self, how_many: int) -> list[MembershipAction]:
         """Exchange with random live members; one that failed once is asked again first. Alone, with ``join``."""
-        others = [line for name, line in self._lines.items() if line.entry.live and name != self.me]
+        others = [self._lines[entry.name] for entry in self._live_entries() if entry.name != self.me]
         failing = [line for line in others if line.failures == 1]
         if others:
             chosen = failing[:how_many] or self._rng.sample(others, min(how_many, len(others)))
@@ -280,7 +323,12 @@ class Membership:
         return [Gossip(address, self.table()) for address in self._join if address != own]
 
     def _reconnect(self, now: float) -> list[MembershipAction]:
-        dead = [line.entry for line in self._lines.values() if line.entry.state is MemberState.DEAD]
+        lines = self._lines.items()
+        dead = [
+            line.entry
+            for name, line in lines
+            if line.entry.state is MemberState.DEAD and name not in self._banned
+        ]
         if not dead or now < self._next_reconnect:
             return []
         self._next_reconnect = now + RECONNECT_S
@@ -288,7 +336,7 @@ class Membership:
 
     def _tell(self) -> list[MembershipAction]:
         """The lowest limit among live members binds the cluster."""
-        live = [line.entry for line in self._lines.values() if line.entry.live]
+        live = self._live_entries()
         limits = [entry.facts.hub_down_cluster for entry in live if entry.facts.hub_down_cluster > 0]
         told = TellLive(
             frozenset(entry.name for entry in live),

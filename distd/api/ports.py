@@ -12,6 +12,7 @@ from typing import Protocol
 from distd.api.figures import Figures
 from distd.api.housekeeping_schema import GcView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
+from distd.api.peer_schema import BanView, NodeBanView
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
     Finding,
@@ -165,6 +166,30 @@ class Nodes(Protocol):
     ) -> list[NodePinView]:
         """As `Models.pin` on each."""
 
+    async def ban(
+        self, nodes: Collection[str], zone: str | None, member: str, reason: str
+    ) -> list[NodeBanView]:
+        """As `Peering.ban` on each but the member itself."""
+
+    async def unban(self, nodes: Collection[str], zone: str | None, member: str) -> list[NodeBanView]:
+        """As `Peering.unban` on each but the member itself."""
+
+
+class Peering(Protocol):
+    """This node's say over its cluster. `by` is on whose behalf."""
+
+    def bans(self) -> Sequence[BanView]:
+        """In order of the members' names."""
+
+    async def ban(self, member: str, reason: str, by: str) -> BanView:
+        """At once, kept over restarts. Idempotent: the first reason stays. Raises NotFound, InvalidRequest, Conflict."""
+
+    async def unban(self, member: str, by: str) -> None:
+        """Idempotent. Raises NotFound for a member that nobody knows."""
+
+    async def forget(self, member: str, by: str) -> None:
+        """Everybody drops a dead member from its list. Raises NotFound, or Conflict while it is there."""
+
 
 class Monitoring(Protocol):
     def figures(self) -> Figures:
@@ -183,3 +208,4 @@ class Ports:
     monitoring: Monitoring
     nodes: Nodes
     housekeeping: Housekeeping
+    peering: Peering

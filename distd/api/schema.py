@@ -306,6 +306,7 @@ class PeerView(Struct, frozen=True, kw_only=True):
     send_rate_bytes_per_s: float
     received_bytes: int
     sent_bytes: int
+    ban: str | None = None
 
 
 LimitToSet = Annotated[int, Meta(ge=0, le=10**15)] | None | UnsetType

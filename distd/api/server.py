@@ -21,6 +21,7 @@ from distd.api.limit_routes import LimitRoutes
 from distd.api.metrics import MetricRoutes
 from distd.api.model_routes import ModelRoutes
 from distd.api.node_routes import NodeRoutes
+from distd.api.peer_routes import PeerRoutes
 from distd.api.ports import Ports
 from distd.api.prefetch_routes import PrefetchRoutes
 from distd.api.problems import problems
@@ -70,6 +71,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
     app[ACCESS] = Access(writable, token)
     index = Index(
         NodeRoutes(ports.node, ports.nodes).routes()
+        + PeerRoutes(ports.peering, ports.nodes).routes()
         + MetricRoutes(ports.monitoring).routes()
         + PullRoutes(ports.pulls).routes()
         + ModelRoutes(ports.models, ports.nodes).routes()

@@ -13,11 +13,21 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
+from distd.api.peer_schema import BanWord, NodeBanView
 from distd.api.schema import ErrorView, ModelView, RemovedView, StatusView
 from distd.core.audience import Node, NodeRefused, NodeSilent, chosen
 from distd.core.refs import Repo
 from distd.errors import Problem
-from distd.nodes.questions import Held, ModelsAsked, PinAsked, Question, RemoveAsked, Reply, StatusAsked
+from distd.nodes.questions import (
+    BanAsked,
+    Held,
+    ModelsAsked,
+    PinAsked,
+    Question,
+    RemoveAsked,
+    Reply,
+    StatusAsked,
+)
 
 ASKED_AT_ONCE = 64
 """A large fleet takes several batches, not all sockets."""
@@ -102,11 +112,36 @@ class NodeOperations:
         rows = await self._everywhere(nodes, zone, question, ModelView, CHANGE)
         return [NodePinView(node.name, node.zone, node.state, error, model) for node, model, error in rows]
 
+    async def ban(
+        self, nodes: Collection[str], zone: str | None, member: str, reason: str
+    ) -> list[NodeBanView]:
+        return await self._banned(nodes, zone, BanAsked(member, reason))
+
+    async def unban(self, nodes: Collection[str], zone: str | None, member: str) -> list[NodeBanView]:
+        return await self._banned(nodes, zone, BanAsked(member, banned=False))
+
+    async def _banned(
+        self, nodes: Collection[str], zone: str | None, question: BanAsked
+    ) -> list[NodeBanView]:
+        rows = await self._everywhere(nodes, zone, question, BanWord, LOOK, besides=question.member)
+        return [
+            NodeBanView(node.name, node.zone, node.state, error, word.ban if word else None)
+            for node, word, error in rows
+        ]
+
     async def _everywhere(
-        self, nodes: Collection[str], zone: str | None, question: Question, kind: type[T], patience: Patience
+        self,
+        nodes: Collection[str],
+        zone: str | None,
+        question: Question,
+        kind: type[T],
+        patience: Patience,
+        besides: str = "",
     ) -> list[tuple[Node, T | None, ErrorView | None]]:
-        """In order of the nodes' names; of answer and error exactly one is there."""
-        targets = chosen(nodes, zone, self._members.known(), dead_too=True)
+        """In order of the nodes' names; of answer and error exactly one is there. `besides` is not asked."""
+        targets = [
+            node for node in chosen(nodes, zone, self._members.known(), dead_too=True) if node.name != besides
+        ]
         give_up_at = asyncio.get_running_loop().time() + patience.all_s
 
         async def row(node: Node) -> tuple[Node, T | None, ErrorView | None]:

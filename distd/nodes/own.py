@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from distd.api.ports import Models, Node
+from distd.actors import actor
+from distd.api.peer_schema import BanWord
+from distd.api.ports import Models, Node, Peering
 from distd.core import audience
 from distd.errors import DistdError
 from distd.nodes.questions import (
+    BanAsked,
     Held,
     ModelsAsked,
     PinAsked,
@@ -27,7 +30,8 @@ MODELS_MAX = 1000
 class OwnAnswers:
     """Answers questions; every refusal is in the reply."""
 
-    def __init__(self, node: Node, models: Models) -> None:
+    def __init__(self, node: Node, models: Models, peering: Peering) -> None:
+        self._peering = peering
         self._node = node
         self._models = models
 
@@ -48,6 +52,11 @@ class OwnAnswers:
                 return await self._models.remove(*meant(question))
             case PinAsked(pinned=pinned):
                 return await self._models.pin(*meant(question), pinned)
+            case BanAsked(member, reason, True):
+                return BanWord(await self._peering.ban(member, reason, actor()))
+            case BanAsked(member):
+                await self._peering.unban(member, actor())
+                return BanWord(None)
 
 
 class LoneMember:

@@ -38,7 +38,15 @@ class PinAsked(msgspec.Struct, frozen=True, tag_field="ask", tag="pin"):
     pinned: bool = True
 
 
-Question = StatusAsked | ModelsAsked | RemoveAsked | PinAsked
+class BanAsked(msgspec.Struct, frozen=True, tag_field="ask", tag="ban"):
+    """Answered by a BanWord."""
+
+    member: str
+    reason: str = ""
+    banned: bool = True
+
+
+Question = StatusAsked | ModelsAsked | RemoveAsked | PinAsked | BanAsked
 
 
 class Held(msgspec.Struct, frozen=True):

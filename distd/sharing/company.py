@@ -160,6 +160,7 @@ class Company:
             send_rate_bytes_per_s=flow.sent.rate(RATE_WINDOW_S, now),
             received_bytes=flow.received.total_bytes,
             sent_bytes=flow.sent.total_bytes,
+            ban=self._cluster.bans.get(member.name),
         )
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
+from distd.actors import acting, actor, on_behalf
 from distd.core.audience import Node
 from distd.nodes.own import OwnAnswers
 from distd.nodes.questions import Question, Reply
 from distd.sharing.asking_nodes import asked, known_nodes, read
 from peers.cluster import Cluster
+from peers.cluster_errors import MemberUnknown
 
 NODE = "node"
 
 
 class _Envelope(msgspec.Struct, frozen=True):
+    """`by`: on whose behalf, as the asking member says."""
+
     question: Question
+    by: str = ""
 
 
 class RemoteNodes:
@@ -32,7 +38,27 @@ class RemoteNodes:
         return known_nodes(self._cluster)
 
     async def ask(self, node: str, question: Question, timeout_s: float) -> Reply:
-        return await asked(self._cluster, node, NODE, _Envelope(question), Reply, timeout_s)
+        return await asked(self._cluster, node, NODE, _Envelope(question, actor()), Reply, timeout_s)
 
     async def _on_question(self, sender: str, body: bytes) -> bytes:
-        return msgspec.msgpack.encode(await self._own.reply(read(body, _Envelope).question))
+        asked_for = read(body, _Envelope)
+        with acting(on_behalf(sender, asked_for.by)):
+            return msgspec.msgpack.encode(await self._own.reply(asked_for.question))
+
+
+class MemberCircle:
+    """Implements `peering.Circle` for a member."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.me = cluster.me
+        self._cluster = cluster
+
+    def known(self) -> Sequence[Node]:
+        return known_nodes(self._cluster)
+
+    def ban(self, reasons: Mapping[str, str]) -> None:
+        self._cluster.ban(reasons)
+
+    def forget(self, member: str) -> None:
+        with suppress(MemberUnknown):  # it came back, or everybody forgot it, just now
+            self._cluster.forget(member)

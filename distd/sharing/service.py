@@ -237,7 +237,7 @@ class Sharing:
         return self._cluster.live
 
     def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
-        named = set(members) - {self.me}
+        named = set(members) - {self.me, *self._cluster.bans}
         facts = [known.facts for known in self._cluster.members() if known.name in named]
         addresses = [told.hot_address if kind is Kind.HOT else told.sealed_address for told in facts]
         return [Endpoint(*split(address)) for address in addresses if address]

@@ -6,7 +6,7 @@ Conflict, pages, cursors) holds as in the real daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -43,15 +43,18 @@ from distd.api.schema import (
 )
 from distd.api.server import build_app
 from distd.config.sections import LimitsSection, LimitWindow, PrefetchEntry
+from distd.core.audience import Node
+from distd.core.bans import Ban
 from distd.core.limits import LimitKey, Override
 from distd.core.prefetch import Record
 from distd.core.refs import Repo, parse_ref
 from distd.core.tally import Tally
-from distd.errors import Conflict, DistdError, NotFound, RepoNotFound
+from distd.errors import Conflict, DistdError, NotFound, RepoNotFound, StorageFailed
 from distd.limits import LimitService, LoneBandwidth
 from distd.nodes.operations import NodeOperations
 from distd.nodes.own import LoneMember, OwnAnswers
 from distd.pacing import Pacer
+from distd.peering import PeeringService
 from distd.prefetch import Nobody, PrefetchService
 from distd.pulls.estimating import estimate_view
 
@@ -393,6 +396,42 @@ class MemoryMonitoring:
         )
 
 
+class MemoryBanTable:
+    """Bans without a database; `broken`: it cannot be written."""
+
+    def __init__(self) -> None:
+        self.saved: list[Ban] = []
+        self.broken = False
+
+    async def load(self) -> list[Ban]:
+        return self.saved
+
+    async def save(self, bans: Iterable[Ban]) -> None:
+        if self.broken:
+            raise StorageFailed("distd.sqlite", "disk I/O error")
+        self.saved = list(bans)
+
+
+class MemoryCircle:
+    """The members that the node in memory lists."""
+
+    me = "gpu-01"
+
+    def __init__(self, node: MemoryNode) -> None:
+        self._node = node
+        self.banned: Mapping[str, str] = {}
+
+    def known(self) -> list[Node]:
+        others = [Node(each.name, each.zone, each.state == "alive", each.state) for each in self._node.others]
+        return [Node(self.me, "", True), *others]
+
+    def ban(self, reasons: Mapping[str, str]) -> None:
+        self.banned = reasons
+
+    def forget(self, member: str) -> None:
+        self._node.others = [each for each in self._node.others if each.name != member]
+
+
 class MemoryDaemon:
     """The ports together."""
 
@@ -415,8 +454,11 @@ class MemoryDaemon:
         self.prefetch.reload((PrefetchEntry(repo="acme/declared", schedule="0 3 * * *"),))
         self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
         self.monitoring = MemoryMonitoring(self.node)
-        self.nodes = NodeOperations(LoneMember("gpu-01", "", OwnAnswers(self.node, self.models)))
         self.housekeeping = MemoryHousekeeping()
+        self.circle = MemoryCircle(self.node)
+        self.peering = PeeringService(self.circle, MemoryBanTable())
+        answers = OwnAnswers(self.node, self.models, self.peering)
+        self.nodes = NodeOperations(LoneMember("gpu-01", "", answers))
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:
         ports = Ports(
@@ -428,6 +470,7 @@ class MemoryDaemon:
             self.monitoring,
             self.nodes,
             self.housekeeping,
+            self.peering,
         )
         return build_app(ports, writable=writable, token=token)
 

@@ -71,7 +71,8 @@ async def test_the_index_lists_every_route_as_json_and_is_the_dashboard_for_a_br
     assert {"method": "POST", "path": "/v1/pulls"}.items() <= next(
         route for route in listed if route["method"] == "POST"
     ).items()
-    assert len(listed) == 33
+    served = [route for route in MemoryDaemon().app().router.routes() if route.method != "HEAD"]
+    assert len(listed) == len(served)
     async with client.get("/", headers={"Accept": "text/html,*/*"}) as response:
         assert response.content_type == "text/html"
         html = await response.text()

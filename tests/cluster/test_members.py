@@ -10,7 +10,7 @@ import pytest
 from peers import secret, wire
 from peers.auth import secret_ids
 from peers.cluster import Cluster, ClusterSettings
-from peers.cluster_errors import CallRefused, ClocksDiffer, ListenRefused, MemberUnknown
+from peers.cluster_errors import CallRefused, ClocksDiffer, ListenRefused, MemberBanned, MemberUnknown
 from peers.membership import MemberEntry, MemberFacts, MemberState
 from peers.secret import Secret
 from tests.cluster.worlds import SECRET, World, acquainted, state_of, until
@@ -85,6 +85,44 @@ async def test_stopping_twice_and_before_the_start_does_no_harm(world: World) ->
     await member.stop()
     await member.stop()
     await Cluster(ClusterSettings("never started")).stop()
+
+
+async def test_a_banned_member_is_refused_whatever_it_asks_until_the_ban_is_lifted(world: World) -> None:
+    first, second, third = await world.grow(3)
+    for each in (first, second):
+        each.ban({"m2": "it sent wrong bytes", each.me: "never itself"})
+        assert each.live == {"m0", "m1"}
+        assert state_of(each, "m2") == "ALIVE"
+    with pytest.raises(MemberBanned, match="it sent wrong bytes"):
+        await first.call("m2", "echo", b"", 1.0)
+    with pytest.raises(CallRefused, match="banned"):
+        await third.call("m0", "echo", b"", 1.0)
+    with pytest.raises(CallRefused, match="banned"):
+        await third.fetch("m0", "count", {"parts": "1", "part_bytes": "1"}, nowhere, 10)
+    assert world.served.get("m2", 0) == 0
+    await until(lambda: third.live == {"m2"}, "the banned one is alone")
+    assert all(each.live == {"m0", "m1"} for each in (first, second))
+    for each in (first, second):
+        each.ban({})
+    await acquainted(first, second, third)
+    assert await third.call("m0", "echo", b"again", 5.0) == b"m2 says again"
+
+
+async def test_a_dead_member_that_was_forgotten_is_in_nobodys_list(world: World) -> None:
+    first, second, third = await world.grow(3)
+    with pytest.raises(MemberUnknown):
+        first.forget("m2")
+    await third.stop(leave=False)
+    await until(lambda: all(state_of(each, "m2") == "DEAD" for each in (first, second)), "m2 is dead")
+    first.forget("m2")
+    await until(lambda: [member.name for member in second.members()] == ["m0", "m1"], "m2 is forgotten")
+    assert [member.name for member in first.members()] == ["m0", "m1"]
+    again = await world.start("m2", (first.address,))
+    await acquainted(first, second, again)
+
+
+async def nowhere(part: bytes) -> None:
+    raise AssertionError("a refused stream has no parts")
 
 
 async def test_a_restarted_member_is_learnt_with_its_new_start(world: World) -> None:

@@ -107,7 +107,24 @@ def test_own_and_the_version_below_are_read_and_no_other() -> None:
 
 
 def test_fields_that_a_later_version_adds_are_ignored() -> None:
-    row = ["a", 1, 0, "10.0.0.1:1", "", "", "", True, 0.0, False, 1, b"", "later", {"and": "more"}]
+    row = [
+        "a",
+        1,
+        0,
+        "10.0.0.1:1",
+        "",
+        "",
+        "",
+        True,
+        0.0,
+        False,
+        1,
+        b"",
+        False,
+        False,
+        "later",
+        {"and": "more"},
+    ]
     body = msgspec.msgpack.encode([1, {"rows": [row], "clock_s": 1.0, "later": True}, "later"])
     assert wire.decode_gossip(body)[0] == (MemberEntry("a", 1, MemberState.ALIVE, MemberFacts("10.0.0.1:1")),)
     refusal = msgspec.msgpack.encode(

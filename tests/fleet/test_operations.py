@@ -63,6 +63,28 @@ def test_what_one_member_refuses_is_told_and_the_others_do_it(fleet: Fleet, repo
         fleet.members[1].get(f"/v1/models/model/{repo.id}")
 
 
+def test_a_member_banned_everywhere_works_alone_until_it_is_let_back(fleet: Fleet, repos: Repos) -> None:
+    n0, n1, n2 = fleet.members
+    ran = distctl(n0, "peers", "ban", "n2", "--nodes", "all", "--reason", "bad DIMM")
+    assert ran.returncode == 0, ran.stderr
+    assert [line.split()[0] for line in ran.stderr.splitlines()] == ["n0", "n1"]
+    for member in (n0, n1):
+        (ban,) = member.get("/v1/bans")["items"]
+        assert (ban["member"], ban["reason"]) == ("n2", "bad DIMM")
+        (banned,) = (peer for peer in member.get("/v1/peers")["items"] if peer["name"] == "n2")
+        assert banned["ban"] == "bad DIMM"
+    assert n1.get("/v1/bans")["items"][0]["by"].startswith("member n0")
+    row = rows_of(fleet, "/v1/status?nodes=n2")["n2"]
+    assert "n2 is banned here (bad DIMM)" in row["error"]["detail"]
+    until(lambda: n2.get("/v1/status")["cluster"]["reachable"] == 1, "the banned one to be alone", 60.0)
+    repo = repos.make(weight_mib=1)
+    n0.pulled(repo.id, nodes=["n0", "n1"])
+    view = n2.pulled(repo.id)
+    assert (view["bytes_from_hub"], view["bytes_from_peers"]) == (repo.size_bytes, 0)
+    assert distctl(n0, "peers", "unban", "n2", "--nodes", "n0,n1").returncode == 0
+    fleet.met()
+
+
 def test_a_dead_member_is_a_row_with_its_reason(fleet: Fleet) -> None:
     n0 = fleet.members[0]
     fleet.members[2].kill9()
@@ -74,3 +96,8 @@ def test_a_dead_member_is_a_row_with_its_reason(fleet: Fleet) -> None:
     row = rows_of(fleet, "/v1/status?nodes=all")["n2"]
     assert row["status"] is None
     assert row["error"]["detail"].startswith("it is dead")
+    assert distctl(n0, "peers", "forget", "n1").returncode == 1
+    assert distctl(n0, "peers", "forget", "n2").returncode == 0
+    for member in fleet.members[:2]:
+        until(lambda m=member: len(m.get("/v1/peers")["items"]) == 2, "everybody to forget it", 30.0)
+    assert distctl(n0, "status", "--nodes", "all").returncode == 0

@@ -10,6 +10,7 @@ from peers.membership import (
     DEAD_REMEMBERED_S,
     MEMBERS_MAX,
     RECONNECT_S,
+    BansChanged,
     FactsChanged,
     Gossip,
     GossipFailed,
@@ -17,6 +18,7 @@ from peers.membership import (
     LeaveDecided,
     MemberEntry,
     MemberFacts,
+    MemberForgotten,
     Membership,
     MemberState,
     RoundCame,
@@ -198,3 +200,47 @@ def test_news_reaches_everybody_in_a_few_rounds(members: int) -> None:
                     other = tables[action.address.removesuffix(":1")]
                     other.handle(GossipReceived(name, action.table), float(rounds))
                     table.handle(GossipReceived(other.me, other.table()), float(rounds))
+
+
+def test_a_forgotten_member_does_not_come_back_from_tables_that_still_tell_of_it() -> None:
+    table = member("me", entry("a"), entry("gone", 5, DEAD))
+    table.handle(MemberForgotten("gone"), 1.0)
+    hear(table, 2.0, entry("gone", 5, DEAD), entry("gone", 5, SUSPECT), entry("gone", 5))
+    (tombstone,) = (line for line in table.table() if line.name == "gone")
+    assert tombstone.forgotten
+    other = member("a", entry("gone", 5, DEAD))
+    hear(other, 2.0, *table.table(), sender="me")
+    assert [line.forgotten for line in other.table() if line.name == "gone"] == [True]
+    newcomer = member("new")
+    hear(newcomer, 2.0, *table.table(), sender="me")
+    assert newcomer.entry("gone") is None
+    table.handle(RoundCame(), 2.0 + DEAD_REMEMBERED_S)
+    assert table.entry("gone") is None
+
+
+def test_a_live_member_is_not_forgotten_and_one_that_is_there_after_all_is_back() -> None:
+    table = member("me", entry("a"), entry("b", 5, DEAD))
+    for name in ("a", "b", "me", "nobody"):
+        table.handle(MemberForgotten(name), 1.0)
+        table.check()
+    assert table.live == {"me", "a"}
+    told_so = member("b")
+    hear(told_so, 2.0, *table.table(), sender="me")
+    hear(table, 3.0, *told_so.table(), sender="b")
+    assert table.live == {"me", "a", "b"}
+
+
+def test_a_banned_member_is_not_live_not_asked_and_not_believed() -> None:
+    table = member("me", entry("a"), entry("bad"), entry("dead", 1, DEAD))
+    (told,) = (act for act in table.handle(BansChanged(frozenset({"bad", "dead", "me"})), 1.0))
+    assert isinstance(told, TellLive)
+    assert told.live == {"me", "a"}
+    for now in range(2, 40):
+        asked = {act.address for act in table.handle(RoundCame(), float(now)) if isinstance(act, Gossip)}
+        assert asked <= {"a:1"}
+    hear(table, 40.0, entry("a", 9, DEAD), entry("sibyl"), sender="bad")
+    assert states(table) == {"me": ALIVE, "a": ALIVE, "bad": ALIVE, "dead": DEAD}
+    hear(table, 41.0, entry("bad", 2), sender="a")
+    assert table.live == {"me", "a"}
+    table.handle(BansChanged(frozenset()), 42.0)
+    assert table.live == {"me", "a", "bad"}

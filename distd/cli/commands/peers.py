@@ -4,22 +4,112 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import click
 
-from distd.cli.options import Command, Settings, examples
-from distd.cli.output import document, say, table
+from distd.cli.fleet import audience, nodes_options, report_changes
+from distd.cli.options import Group, Settings, examples
+from distd.cli.output import document, note, say, table
 from distd.cli.text import safe, size
 from distd.units import format_duration, format_rate
 
 
-@click.command(cls=Command, epilog=examples("distctl peers", "distctl peers --json | jq '.items[].name'"))
-@click.pass_obj
-def command(settings: Settings) -> None:
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    epilog=examples(
+        "distctl peers",
+        "distctl peers --json | jq '.items[].name'",
+        "distctl peers ban --nodes all --reason 'bad DIMM' gpu-17",
+        "distctl peers forget gpu-17",
+    ),
+)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """List the members of the cluster.
 
-    With zone, state, round trip, and what flows between them and this node.
+    With zone, state, round trip, and what flows between them and this node. Without a subcommand: list.
     """
+    if ctx.invoked_subcommand is None:
+        _list(ctx.obj)
+
+
+@command.command(epilog=examples("distctl peers ban --nodes all --reason 'bad DIMM' gpu-17"))
+@click.argument("member")
+@click.option("--reason", metavar="TEXT", default="", help="Why; it is told to the member too.")
+@nodes_options
+@click.pass_obj
+def ban(settings: Settings, member: str, reason: str, nodes: str | None, zone: str | None) -> None:
+    """Have nothing to do with a member any more.
+
+    Its requests are refused, it leads nothing and gets no lease here, and no connection is made to it. Holds until
+    `unban`, restarts included, on this node; with --nodes or --zone on these members instead.
+    """
+    meant = audience(nodes, zone)
+    answered = settings.client().call("PUT", _path(member, "/ban"), query=meant, body={"reason": reason})
+    _changed(settings, answered, meant, "banning", f"{member} is banned")
+    if meant is None and not settings.json and not settings.quiet:
+        note("on this node alone: --nodes all does it on every member")
+
+
+@command.command(epilog=examples("distctl peers unban --nodes all gpu-17"))
+@click.argument("member")
+@nodes_options
+@click.pass_obj
+def unban(settings: Settings, member: str, nodes: str | None, zone: str | None) -> None:
+    """Let a banned member back: on this node, or on those of --nodes or --zone."""
+    meant = audience(nodes, zone)
+    answered = settings.client().call("DELETE", _path(member, "/ban"), query=meant)
+    _changed(settings, answered, meant, "unbanning", f"{member} is not banned")
+
+
+@command.command(epilog=examples("distctl peers bans"))
+@click.pass_obj
+def bans(settings: Settings) -> None:
+    """List who is banned on this node, by whom and why."""
+    found = list(settings.client().items("/v1/bans", {"limit": 1000}))
+    if settings.json:
+        document({"items": found, "next": None})
+    elif settings.quiet:
+        for each in found:
+            say(safe(each["member"]))
+    else:
+        rows = [[each["member"], each["by"], each["since"], each["reason"]] for each in found]
+        table(["MEMBER", "BY", "SINCE", "REASON"], rows)
+
+
+@command.command(epilog=examples("distctl peers forget gpu-17"))
+@click.argument("member")
+@click.pass_obj
+def forget(settings: Settings, member: str) -> None:
+    """Drop a dead member that will not be back from every member's list.
+
+    One that is there after all is listed again when it is heard.
+    """
+    answered = settings.client().call("DELETE", _path(member))
+    if settings.json:
+        document(answered)
+    elif not settings.quiet:
+        note(f"{safe(member)} is forgotten")
+
+
+def _path(member: str, rest: str = "") -> str:
+    return f"/v1/peers/{quote(member, safe='')}{rest}"
+
+
+def _changed(settings: Settings, answered: Any, meant: Any, what: str, done: str) -> None:
+    if meant is not None:
+        report_changes(
+            answered["items"], what, lambda _: safe(done), json=settings.json, quiet=settings.quiet
+        )
+    elif settings.json:
+        document(answered)
+    elif not settings.quiet:
+        note(safe(done))
+
+
+def _list(settings: Settings) -> None:
     peers = list(settings.client().items("/v1/peers", {"limit": 1000}))
     if settings.json:
         document({"items": peers, "next": None})
@@ -64,6 +154,8 @@ SKEW_TOLD_S = 10.0
 
 def _notes(peer: dict[str, Any], now: datetime) -> list[str]:
     notes = ["this node"] if peer["is_self"] else []
+    if peer["ban"] is not None:
+        notes.append(f"banned: {peer['ban']}")
     if not peer["fetches_hub"]:
         notes.append("does not fetch from the Hub")
     if peer["state"] not in ("alive", "left") and peer["seen_at"] is not None:

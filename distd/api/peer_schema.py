@@ -1,0 +1,47 @@
+"""What is said of other members by this node's operators, as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from distd.api.schema import ErrorView
+from distd.core.audience import NodeState
+from distd.core.bans import REASON_CHARS_MAX
+
+
+class BanRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `PUT /v1/peers/{name}/ban`."""
+
+    reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX)] = ""
+
+
+class BanView(Struct, frozen=True):
+    """A member that this node has nothing to do with. `by`: a person, or `distd` where `evidence` says what it saw."""
+
+    member: str
+    reason: str
+    by: str
+    since: str
+    evidence: tuple[str, ...]
+
+
+class BanWord(Struct, frozen=True):
+    """How it stands now with one member; null: it is not banned."""
+
+    ban: BanView | None
+
+
+class ForgottenView(Struct, frozen=True):
+    member: str
+
+
+class NodeBanView(Struct, frozen=True):
+    """One node's row: its ban, or its error; both null: the ban is lifted there."""
+
+    name: str
+    zone: str
+    state: NodeState
+    error: ErrorView | None
+    ban: BanView | None

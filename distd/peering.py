@@ -1,0 +1,127 @@
+"""This node's say over its cluster: whom it bans, and which dead members everybody forgets."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from distd.api.peer_schema import BanView
+from distd.core.audience import Node
+from distd.core.bans import Ban, BanList
+from distd.errors import Conflict, DistdError, NotFound
+from distd.pulls.views import rfc3339
+
+log = logging.getLogger(__name__)
+
+BY_EVIDENCE = "distd"
+"""Who banned, where no person did."""
+
+
+class BanTable(Protocol):
+    """Keeps the bans over restarts."""
+
+    async def load(self) -> list[Ban]: ...
+
+    async def save(self, bans: Iterable[Ban]) -> None:
+        """Replaces what was saved before. Raises StorageFailed."""
+
+
+class Circle(Protocol):
+    """The cluster, as far as it obeys."""
+
+    me: str
+
+    def known(self) -> Sequence[Node]:
+        """All members, in order of their names."""
+
+    def ban(self, reasons: Mapping[str, str]) -> None:
+        """These members and no others are banned from now on."""
+
+    def forget(self, member: str) -> None:
+        """Everybody drops a member that is dead or gone."""
+
+
+class PeeringService:
+    """Implements the API's `Peering`. Open before other members are asked anything."""
+
+    def __init__(self, circle: Circle, table: BanTable, wall: Callable[[], float] = time.time) -> None:
+        self._circle = circle
+        self._table = table
+        self._wall = wall
+        self._bans = BanList(circle.me)
+
+    async def open(self) -> None:
+        self._bans = BanList(self._circle.me, await self._table.load())
+        self._circle.ban(self._bans.reasons())
+
+    def bans(self) -> list[BanView]:
+        return [_view(ban) for ban in self._bans]
+
+    async def ban(self, member: str, reason: str, by: str, evidence: Sequence[str] = ()) -> BanView:
+        """Bans at once, and keeps it over restarts. Idempotent: the first reason stays.
+
+        Raises NotFound for a member that nobody knows, InvalidRequest for this node itself, Conflict when there are too
+        many, StorageFailed when it would not outlive a restart; then nothing is changed.
+        """
+        self._find(member)
+        ban = Ban(member, reason or f"banned by {by}", by, self._wall(), tuple(evidence))
+        if self._bans.add(ban):
+            try:
+                await self._table.save(self._bans)
+            except DistdError:
+                self._bans.lift(member)
+                raise
+            self._circle.ban(self._bans.reasons())
+            log.warning("%s is banned by %s: %s", member, by, ban.reason, extra={"event": "banned"})
+        return _view(self._bans.get(member) or ban)
+
+    async def unban(self, member: str, by: str) -> None:
+        """At once, for good. Idempotent for members that are known. Raises NotFound, or StorageFailed; then nothing is changed."""
+        lifted = self._bans.lift(member)
+        if lifted is None:
+            self._find(member)
+            return
+        try:
+            await self._table.save(self._bans)
+        except DistdError:
+            self._bans.add(lifted)
+            raise
+        self._circle.ban(self._bans.reasons())
+        log.warning("%s is not banned any more, by %s", member, by, extra={"event": "unbanned"})
+
+    async def forget(self, member: str, by: str) -> None:
+        """Drops a dead member from every member's table. Raises NotFound, or Conflict while it is there."""
+        node = self._find(member)
+        if node.live:
+            raise Conflict(f"{member} is {node.state}: stop its daemon first, or ban it (distctl peers ban)")
+        self._circle.forget(member)
+        log.warning("%s is forgotten, by %s", member, by, extra={"event": "forgotten"})
+
+    def _find(self, member: str) -> Node:
+        known = {node.name: node for node in self._circle.known()}
+        if member not in known:
+            raise NotFound(f"no member of the cluster is called {member!r}: distctl peers lists them")
+        return known[member]
+
+
+class LoneCircle:
+    """Implements `Circle` for a daemon without a cluster."""
+
+    def __init__(self, name: str, zone: str) -> None:
+        self.me = name
+        self._zone = zone
+
+    def known(self) -> Sequence[Node]:
+        return [Node(self.me, self._zone, True)]
+
+    def ban(self, reasons: Mapping[str, str]) -> None:
+        """Nobody is there to be banned."""
+
+    def forget(self, member: str) -> None:
+        """Nobody is there to be forgotten."""
+
+
+def _view(ban: Ban) -> BanView:
+    return BanView(ban.member, ban.reason, ban.by, rfc3339(ban.since) or "", ban.evidence)
