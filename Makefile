@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill chaos bench eta fleet limits packagetest install uninstall deb format lock clean
+.PHONY: help setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits packagetest install uninstall deb format lock clean
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -67,6 +67,9 @@ eta: setup ## estimates of time left of real daemons against what happened (BENC
 
 fleet: setup ## a fleet in network namespaces next to hf download and BitTorrent (needs root or user namespaces)
 	@$(BIN)/python -m bench.fleet $(BENCH)
+
+encryption: setup ## CPU per GB of each encryption mode between members, next to none
+	@$(BIN)/python -m bench.encryption $(BENCH)
 
 limits: setup ## whether bandwidth limits hold in a fleet, measured at its network cards (needs namespaces, as fleet does)
 	@$(BIN)/python -m bench.limits $(BENCH)

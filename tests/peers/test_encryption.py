@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from peers.metainfo import Kind
 from peers.settings import EngineOptions
 from peers.swarm import Endpoint
-from tests.peers.worlds import MIB, RealWorld, all_of, hot, none_of, random_content
+from tests.peers.strangers import GREETING, KEY_BYTES, PADDING_BYTES_MAX, greet
+from tests.peers.worlds import BLOB, MIB, RealWorld, all_of, hot, none_of, random_content
 
 OPTIONS = EngineOptions("127.0.0.1")
 PIECES = 8
@@ -94,3 +96,22 @@ async def test_a_peer_that_greets_in_clear_is_cut_off_even_if_it_knows_the_info_
 
     assert answer == b""
     writer.close()
+
+
+@pytest.mark.parametrize("mode", ["handshake", "full"])
+async def test_a_stranger_that_knows_blob_and_size_hears_random_bytes_of_a_key_exchange_and_no_more(
+    real_world: RealWorld, mode: str
+) -> None:
+    """Only who knows the info-hash, which is keyed with the secret, is answered with a handshake."""
+    seed = await real_world.node("seed", replace(OPTIONS, encryption=mode))
+    await seed.join(hot(CONTENT), CONTENT, ALL)
+    endpoint = seed.endpoint(Kind.HOT)
+    guessed = hot(CONTENT, secret=b"what a stranger takes for the secret")
+
+    for info_hash in (guessed.info_hash, hashlib.sha1(BLOB.encode()).digest()):
+        answered, greeting = await greet(endpoint, info_hash)
+        assert greeting == b""
+        assert len(answered) <= KEY_BYTES + PADDING_BYTES_MAX
+    answered, greeting = await greet(endpoint, hot(CONTENT).info_hash)
+    assert greeting.startswith(GREETING), "the same words with the right hash are answered"
+    assert hot(CONTENT).info_hash in greeting
