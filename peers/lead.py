@@ -34,13 +34,7 @@ from peers.lead_events import (
 from peers.leases import LEASES_PER_MEMBER_MAX, LeaseTable, lease_pieces
 from peers.ledger import Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
-from peers.messages import (
-    LeadAnswer,
-    LeadRefusal,
-    LeadRequest,
-    Report,
-    SwarmPhase,
-)
+from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report, SwarmPhase
 from peers.piece_set import PieceSet
 from peers.standing import Standings
 
@@ -55,6 +49,10 @@ NEWS_GAP_S = 0.1
 
 REPORTS_PER_S = 200.0
 """Reports one lead handles comfortably; a larger swarm is asked to report less often."""
+
+SILENT_REPORTS = 15
+"""Reports missed by a member at work before it is probed: it may have died and started anew faster than gossip notices, and
+nothing of what it had reported is true any more."""
 
 WAIT_S_MAX = 30.0
 """The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
@@ -87,6 +85,7 @@ class Lead:
         self._paused = False
         self._audit = audit.Audit(blob.size_bytes)
         self._last_wave = now - NEWS_GAP_S
+        self._silent_probed_at = now
         self._news = False
         self._turns = FetchTurns(blob.piece_len_bytes)
         self._started_at = now
@@ -108,6 +107,7 @@ class Lead:
             assert isinstance(event, LeadTicked)
         actions += [ProbeMember(member) for member in sorted(self._to_probe & self._awaited)]
         self._to_probe.clear()
+        actions += self._probe_silent(now)
         return actions + self._answer_parked(now)
 
     def deadline(self) -> float:
@@ -122,6 +122,10 @@ class Lead:
     def ready(self) -> bool:
         """Whether every live member has reported, or was waited for long enough: only then are leases granted."""
         return not self._awaited
+
+    @property
+    def _report_every_s(self) -> float:
+        return max(1.0, len(self.standings.members) / REPORTS_PER_S)
 
     def follows(self, unreachable: tuple[str, ...] = ()) -> str:
         """Who leads in this host's view, passing over members that the asker cannot reach."""
@@ -169,9 +173,19 @@ class Lead:
             return
         if event.report is not None:
             self._note_report(event.report, now)
-        elif event.member not in self.standings:
+        elif event.member not in self.standings or event.member in self._silent(now):
+            self._forget(event.member)
             self.standings.note_nothing(event.member, now)
         self._heard(event.member)
+
+    def _silent(self, now: float) -> frozenset[str]:
+        return self.standings.silent(now - SILENT_REPORTS * self._report_every_s)
+
+    def _probe_silent(self, now: float) -> list[LeadAction]:
+        if now - self._silent_probed_at < SILENT_REPORTS or not (silent := self._silent(now)):
+            return []
+        self._silent_probed_at = now
+        return [ProbeMember(member) for member in sorted(silent)]
 
     def _members_changed(self, event: LiveMembersChanged, now: float) -> None:
         joined = event.live - self._cluster.live
@@ -292,7 +306,7 @@ class Lead:
             claims_fingerprint=self.ledger.claims_fingerprint,
             hub_rate_bytes_per_s=self._hub_share(member),
             hub_pause_s=max(0.0, self._hub_pause_until - now),
-            report_every_s=max(1.0, len(self.standings.members) / REPORTS_PER_S),
+            report_every_s=self._report_every_s,
             fetchers=len(self.standings.fetchers()),
             unfinished_hot=self.standings.unfinished_hot(),
             audited=self._is_audited(),

@@ -75,6 +75,15 @@ class Standings:
         self._unions.clear()
         self._unfinished_hot = self._roster = None
 
+    def silent(self, since: float) -> frozenset[str]:
+        """Members that were at work, who report all the time, and were not heard since then."""
+        return frozenset(
+            name
+            for name, each in self._members.items()
+            if each.reported_at < since
+            and (each.phase is not SwarmPhase.NONE or (not each.published and (each.held or each.may_fetch)))
+        )
+
     def held_by_any(self, but: frozenset[str]) -> PieceSet:
         """The pieces that someone holds, not counting the members in ``but``."""
         if but not in self._unions:

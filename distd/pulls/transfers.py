@@ -247,6 +247,7 @@ class Transfers:
 
     def _spawn(self, transfer: _Transfer, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(transfer, work))
+        task.add_done_callback(lambda _: work.close())  # one cancelled before its first step was never begun
         transfer.work.add(task)
         task.add_done_callback(transfer.work.discard)
         return task

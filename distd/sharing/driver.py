@@ -207,6 +207,7 @@ class BlobDriver:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work))
+        task.add_done_callback(lambda _: work.close())  # one cancelled before its first step was never begun
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

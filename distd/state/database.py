@@ -8,6 +8,7 @@ what is held is told by the disk, not by this database.
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from distd.errors import DistdError, StorageFailed
+from distd.store.disk import disk_error
 
 _STEPS: tuple[str, ...] = (
     """
@@ -66,6 +68,8 @@ CREATE TABLE rates (
 )
 """Step by step, what each version of the schema adds to the one before; a step that was released stays as it is."""
 SCHEMA_VERSION = len(_STEPS)
+WRITE_BYTES = 1 << 20
+"""What a transaction may need on the disk, with its share of the log: some pages. For people who make room."""
 
 T = TypeVar("T")
 
@@ -96,20 +100,20 @@ class Database:
 
     @classmethod
     async def open(cls, path: str) -> Database:
-        """Creates or migrates the file. Raises StorageFailed or DatabaseFromNewerVersion."""
+        """Creates or migrates the file. Raises StorageFailed, NoSpace or DatabaseFromNewerVersion."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         try:
             connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path)
         except sqlite3.Error as error:
             thread.shutdown(wait=False)
-            raise StorageFailed(path, str(error)) from error
+            raise _told(path, error) from error
         except BaseException:
             thread.shutdown(wait=False)
             raise
         return cls(connection, thread, path)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in one transaction on the database thread. Raises StorageFailed; then nothing changed."""
+        """Runs `work` in one transaction on the database thread. Raises StorageFailed or NoSpace; then nothing changed."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
     async def close(self) -> None:
@@ -121,7 +125,13 @@ class Database:
             with self._connection:
                 return work(self._connection)
         except sqlite3.Error as error:
-            raise StorageFailed(self._path, str(error)) from error
+            raise _told(self._path, error) from error
+
+
+def _told(path: str, error: sqlite3.Error) -> DistdError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return disk_error(OSError(errno.ENOSPC, str(error)), path, WRITE_BYTES)
+    return StorageFailed(path, str(error))
 
 
 def _connect(path: str) -> sqlite3.Connection:

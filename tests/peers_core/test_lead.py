@@ -4,7 +4,7 @@ import pytest
 
 from peers import rendezvous
 from peers.fetch_turns import FETCHERS_ALWAYS
-from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, STARTING_S, Lead
+from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, SILENT_REPORTS, STARTING_S, Lead
 from peers.lead_events import (
     Answer,
     LeadAction,
@@ -73,6 +73,30 @@ def test_silent_members_are_waited_for_two_seconds() -> None:
     assert lead.deadline() <= REPORTS_AWAITED_S
     assert answers(lead.handle(LeadTicked(), REPORTS_AWAITED_S - 0.1)) == []
     assert spans(one_answer(lead.handle(LeadTicked(), REPORTS_AWAITED_S))) != []
+
+
+def test_a_member_at_work_that_falls_silent_is_asked_and_forgotten_when_it_has_nothing_any_more() -> None:
+    lead = settled(SECOND, THIRD)
+    ask(lead, report(SECOND, 0, phase=SwarmPhase.HOT), 1.0)
+    ask(lead, report(THIRD, *EVERYTHING, published=True), 1.0)
+    probed = [a for a in ask(lead, report(FIRST), SILENT_REPORTS + 1.5) if isinstance(a, ProbeMember)]
+    assert probed == [ProbeMember(SECOND)]  # who has published has nothing to tell
+    again = [a for a in ask(lead, report(FIRST), SILENT_REPORTS + 2.5) if isinstance(a, ProbeMember)]
+    assert again == []
+    lead.handle(ProbeAnswered(SECOND, None), SILENT_REPORTS + 2.6)
+    assert (lead.standings[SECOND].held, lead.standings[SECOND].phase) == (0, SwarmPhase.NONE)
+
+
+def test_a_silent_member_that_published_meanwhile_and_started_anew_counts_as_what_it_is_now() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(SECOND, 0, phase=SwarmPhase.HOT), 1.0)
+    at = SILENT_REPORTS + 1.5
+    assert ProbeMember(SECOND) in ask(lead, report(FIRST), at)
+    lead.handle(ProbeAnswered(SECOND, report(SECOND, *EVERYTHING, published=True)), at + 0.1)
+    answer = one_answer(ask(lead, report(FIRST), at + 0.2))
+    assert [(each.name, each.published, each.phase) for each in answer.swarm] == [
+        (SECOND, True, SwarmPhase.NONE)
+    ]
 
 
 def test_a_request_that_names_another_lead_is_refused_and_told_whom_to_follow() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distd.errors import StorageFailed
+from distd.errors import NoSpace, StorageFailed
 from distd.state.database import SCHEMA_VERSION, Database, DatabaseFromNewerVersion
 
 
@@ -117,3 +117,12 @@ async def test_a_file_that_is_no_database_or_cannot_be_made_is_a_storage_failure
         with pytest.raises(StorageFailed) as failed:
             await Database.open(str(path))
         assert failed.value.path == str(path)
+
+
+async def test_a_full_disk_is_told_as_such_and_nothing_changes(database: Database) -> None:
+    await database.run(lambda db: db.execute("CREATE TABLE filler (content BLOB)"))
+    await database.run(lambda db: db.execute("PRAGMA max_page_count = 1"))  # sqlite's own way to have no room
+    with pytest.raises(NoSpace) as full:
+        await database.run(lambda db: db.execute("INSERT INTO filler VALUES (zeroblob(100000))"))
+    assert full.value.needed_bytes > 0
+    assert await database.run(lambda db: db.execute("SELECT count(*) FROM filler").fetchone()) == (0,)

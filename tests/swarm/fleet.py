@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -53,7 +53,8 @@ class Ended:
 class Fleet:
     """Members `n0`, `n1`, ... of one cluster; a context manager that ends what still runs.
 
-    `settings` are for all members, `each` adds those of one by its number. Members not in `members` are made by `add`.
+    `settings` are for all members; `each`, `wrapped` and `environments` add those of one by its number, as `DaemonProcess`
+    takes them. Members not in `members` are made by `add`.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class Fleet:
         *,
         settings: dict[str, object] | None = None,
         each: dict[int, dict[str, object]] | None = None,
+        wrapped: dict[int, Sequence[str]] | None = None,
+        environments: dict[int, Mapping[str, str]] | None = None,
     ) -> None:
         self.directory = directory
         self.hub = hub
@@ -71,6 +74,8 @@ class Fleet:
         self._members = members
         self._settings = settings or {}
         self._each = each or {}
+        self._wrapped = wrapped or {}
+        self._environments = environments or {}
         self._ports: list[int] = []
 
     def __enter__(self) -> Self:
@@ -119,6 +124,8 @@ class Fleet:
             self.directory / f"n{number}",
             self.hub.url,
             settings | self._settings | self._each.get(number, {}),
+            wrapper=self._wrapped.get(number, ()),
+            environment=self._environments.get(number),
             wait_ready=False,  # a member without room is not ready, and a member all the same
         )
 
