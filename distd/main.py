@@ -19,6 +19,7 @@ from distd import __version__
 from distd.api.access import ACCESS
 from distd.api.ports import Ports
 from distd.api.server import build_app, serve
+from distd.archives import ArchiveService
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
 from distd.config.sections import ClusterSection, LimitsSection, PrefetchEntry
@@ -245,7 +246,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         max_bytes=config.cache.max_bytes,
         reserve_bytes=config.cache.min_free_bytes,
         in_work=in_work,
-        needed_etags=lambda: pulls.needed_etags(),
+        needed_etags=lambda: pulls.needed_etags() | archives.needed_etags(),
         is_pulling=lambda key: pulls.may_publish(key),
         promised_bytes=lambda: pulls.unreserved_bytes(),
         tally=tally,
@@ -263,6 +264,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         room=eviction,
         others=once.others if once else None,
     )
+    archives = ArchiveService(models, blobs, manifests, planner)
     cluster_meter = Meter()
     company = member.company if member else None
     history = RateHistory(
@@ -334,7 +336,18 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
     app = build_app(
-        Ports(fleet, models, node, limits, prefetch, monitoring, NodeOperations(members), eviction, peering),
+        Ports(
+            fleet,
+            models,
+            node,
+            limits,
+            prefetch,
+            monitoring,
+            NodeOperations(members),
+            eviction,
+            peering,
+            archives,
+        ),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
     )

@@ -23,7 +23,7 @@ from distd.pulls.active import ActivePull
 from distd.pulls.views import rfc3339
 from distd.state.snapshots import SnapshotRecord, SnapshotTable
 from distd.store.blobs import BlobStore
-from distd.store.cache import HubCache
+from distd.store.cache import HubCache, pin_ref
 from distd.store.manifests import ManifestStore
 
 
@@ -83,9 +83,18 @@ class ModelService:
 
     async def publish(self, pull: ActivePull) -> str:
         """Makes the pull's snapshot visible and returns its path. Idempotent."""
-        manifest, files = pull.manifest, pull.files
-        assert manifest is not None
-        assert files is not None
+        assert pull.manifest is not None
+        assert pull.files is not None
+        refs = [] if is_commit(pull.ref.revision) else [pull.ref.revision]
+        return await self.publish_files(pull.manifest, pull.files, refs, pin=pull.request.pin)
+
+    async def publish_files(
+        self, manifest: Manifest, files: tuple[ManifestFile, ...], refs: list[str], *, pin: bool
+    ) -> str:
+        """Makes files of a commit visible, beside those that are already, and `refs` lead to it; returns its path.
+
+        Every blob must be in the store. Idempotent. Raises as `HubCache.publish`.
+        """
         folder = manifest.repo.folder
         earlier = self._records.get((folder, manifest.commit)) or self._missed.pop(
             (folder, manifest.commit), None
@@ -94,7 +103,6 @@ class ModelService:
         if earlier is not None and await self._exists(manifest.repo, earlier.commit):
             paths |= set(earlier.paths) if earlier.paths is not None else set(manifest.by_path)
         complete = paths >= set(manifest.by_path)
-        refs = [] if is_commit(pull.ref.revision) else [pull.ref.revision]
         path = await self._cache.publish(manifest, files, refs, complete)
         published = [file for file in manifest.files if file.path in paths]
         record = SnapshotRecord(
@@ -104,7 +112,7 @@ class ModelService:
             paths=None if complete else tuple(sorted(paths)),
             size_bytes=sum({file.etag: file.size_bytes for file in published}.values()),
             files=len(published),
-            pinned=pull.request.pin or (earlier.pinned if earlier else False),
+            pinned=pin or (earlier.pinned if earlier else False),
             published_at=time.time(),
             last_used_at=earlier.last_used_at if earlier else None,
         )
@@ -194,6 +202,19 @@ class ModelService:
             self._records[repo.folder, record.commit] = changed
             await self._table.save(repo.folder, changed)
         return await self._view(repo)
+
+    async def snapshot(self, repo: Repo, revision: str) -> HeldSnapshot:
+        """The one snapshot at a commit or ref. Raises NotFound."""
+        (record, *_) = await self._chosen(repo, revision)
+        return await self._held(record)
+
+    def refs_of(self, repo: Repo, commit: str) -> list[str]:
+        """What leads to a commit in the cache, but for names that only protect it there. Blocks."""
+        return [
+            name
+            for name, target in self._cache.refs(repo).items()
+            if target == commit and name != pin_ref(commit)
+        ]
 
     # The eviction's side.
 

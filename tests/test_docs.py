@@ -50,17 +50,7 @@ DOCUMENTS = (
         )
     ),
 )
-FOLDERS = (
-    "distd/",
-    "peers/",
-    "tests/",
-    "bench/",
-    "docs/",
-    "requirements/",
-    "systemd/",
-    "packaging/",
-    "monitoring/",
-)
+FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/", "packaging/")
 ARCHITECTURE_LINES_MAX = 260
 """What a newcomer reads in one sitting."""
 SECTION_KEYS: dict[str, type[msgspec.Struct]] = {
@@ -89,6 +79,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,
     "POST /v1/models/{type}/{org}/{name}/verify": schema.VerifyView,
     "POST /v1/gc": housekeeping_schema.GcView,
+    "POST /v1/import": housekeeping_schema.ImportedView,
     "Problems": schema.ProblemView,
 }
 """Heading of docs/API.md -> what its example is, alone or as the items of a list."""
@@ -313,7 +304,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(*[nobody] * 9),
+        Ports(*[nobody] * 10),
         writable=True,
         token="",
     )

@@ -49,3 +49,16 @@ class GcView(Struct, frozen=True, kw_only=True):
     kept: tuple[KeptView, ...]
     reads_known: bool
     """False on a file system that keeps no access times: then only open files and uses through distctl are known."""
+
+
+class ImportedView(Struct, frozen=True):
+    """A snapshot that was imported and is published. `refs` lead to it now."""
+
+    type: str
+    repo: str
+    commit: str
+    refs: tuple[str, ...]
+    files: int
+    bytes: int
+    bytes_reused: int
+    snapshot_path: str

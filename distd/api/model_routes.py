@@ -41,14 +41,14 @@ class ModelRoutes:
     async def get(self, request: web.Request) -> web.Response:
         only_parameters(request, "use")
         use = query_value(request, "use")
-        return answer(await self._models.get(_repo(request), None if use is None else parse_revision(use)))
+        return answer(await self._models.get(repo_of(request), None if use is None else parse_revision(use)))
 
     async def on_nodes(self, request: web.Request) -> web.Response:
-        nodes = await self._models.on_nodes(_repo(request), _revision(request) or "main")
+        nodes = await self._models.on_nodes(repo_of(request), revision_of(request) or "main")
         return answer(Page(list(nodes), None))
 
     async def remove(self, request: web.Request) -> web.Response:
-        repo, revision = _repo(request), _revision(request, *AUDIENCE)
+        repo, revision = repo_of(request), revision_of(request, *AUDIENCE)
         if (meant := audience(request)) is not None:
             return answer(Page(list(await self._nodes.remove(*meant, repo, revision)), None))
         return answer(await self._models.remove(repo, revision))
@@ -60,22 +60,22 @@ class ModelRoutes:
         return await self._pin(request, False)
 
     async def _pin(self, request: web.Request, pinned: bool) -> web.Response:
-        repo, revision = _repo(request), _revision(request, *AUDIENCE)
+        repo, revision = repo_of(request), revision_of(request, *AUDIENCE)
         if (meant := audience(request)) is not None:
             return answer(Page(list(await self._nodes.pin(*meant, repo, revision, pinned)), None))
         return answer(await self._models.pin(repo, revision, pinned))
 
     async def verify(self, request: web.Request) -> web.Response:
-        return answer(await self._models.verify(_repo(request), _revision(request)))
+        return answer(await self._models.verify(repo_of(request), revision_of(request)))
 
 
-def _repo(request: web.Request) -> Repo:
+def repo_of(request: web.Request) -> Repo:
     """The repo that the path names. Raises InvalidRequest."""
     org, name = request.match_info["org"], request.match_info["name"]
     return parse_repo(name if org == "_" else f"{org}/{name}", request.match_info["type"])
 
 
-def _revision(request: web.Request, *besides: str) -> str | None:
+def revision_of(request: web.Request, *besides: str) -> str | None:
     only_parameters(request, "revision", *besides)
     revision = query_value(request, "revision")
     return None if revision is None else parse_revision(revision)

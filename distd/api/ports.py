@@ -5,12 +5,12 @@ Every method may raise a `DistdError`; the API turns it into problem+json by its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from distd.api.figures import Figures
-from distd.api.housekeeping_schema import GcView
+from distd.api.housekeeping_schema import GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
 from distd.api.peer_schema import BanView, NodeBanView
 from distd.api.rate_schema import EstimateView, RateView
@@ -98,6 +98,32 @@ class Housekeeping(Protocol):
 
     async def gc(self, *, dry_run: bool, free_bytes: int) -> GcView:
         """Removes what nothing shows, and snapshots as quota, reserve and `free_bytes` demand. Raises StorageFailed."""
+
+
+class Export(Protocol):
+    """A file on its way out: its length is known before its content."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def content(self) -> AsyncIterator[bytes]: ...
+
+
+class Archives(Protocol):
+    """Snapshots as one file, for where no Hub is."""
+
+    async def export(self, repo: Repo, revision: str) -> Export:
+        """Raises NotFound. The content raises StorageFailed when a file cannot be read any more."""
+
+    async def import_(self, chunks: AsyncIterator[bytes]) -> ImportedView:
+        """Verified and published; nothing of the file's names is used as a path. Idempotent.
+
+        Raises InvalidRequest, HashMismatch, NoSpace, StorageFailed.
+        """
 
 
 class LimitPort(Protocol):
@@ -209,3 +235,4 @@ class Ports:
     nodes: Nodes
     housekeeping: Housekeeping
     peering: Peering
+    archives: Archives

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from distd import __version__
 from distd.api.access import ACCESS, Access, access
+from distd.api.archive_routes import ArchiveRoutes
 from distd.api.bodies import BODY_BYTES_MAX
 from distd.api.browsers import known_host, same_origin
 from distd.api.dashboard import Dashboard
@@ -77,7 +78,8 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         + ModelRoutes(ports.models, ports.nodes).routes()
         + LimitRoutes(ports.limits).routes()
         + PrefetchRoutes(ports.prefetch).routes()
-        + HousekeepingRoutes(ports.housekeeping).routes(),
+        + HousekeepingRoutes(ports.housekeeping).routes()
+        + ArchiveRoutes(ports.archives).routes(),
         Dashboard(),
     )
     for route in index.routes():

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -41,7 +42,9 @@ class Client:
         timeout_s: float | None = TIMEOUT_S,
     ) -> Any:
         """The answer's JSON value. `timeout_s` None waits for as long as the daemon works."""
-        status, media, raw = self._exchange(method, path, query, body, timeout_s)
+        return self._value(*self._exchange(method, path, query, body, timeout_s))
+
+    def _value(self, status: int, media: str, raw: bytes) -> Any:
         try:
             value = json.loads(raw)
         except ValueError:
@@ -79,20 +82,73 @@ class Client:
             if cursor is None:
                 return
 
-    def _exchange(
-        self, method: str, path: str, query: Query | None, body: Any, timeout_s: float | None
-    ) -> tuple[int, str, bytes]:
+    def stream(self, method: str, path: str, query: Query | None = None) -> Streamed:
+        """The answer's body, to be read as it comes. Raises as `call`; close it."""
+        connection = _connection(self._target, TIMEOUT_S)
+        try:
+            connection.request(method, self._url(path, query), headers=self._headers())
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                raw = answer.read(ANSWER_BYTES_MAX)
+                self._value(answer.status, answer.headers.get_content_type(), raw)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise DaemonUnreachable(self._target.unreachable(_reason(error))) from error
+        except BaseException:
+            connection.close()
+            raise
+        return Streamed(connection, answer)
+
+    def upload(self, path: str, parts: Iterable[bytes], size_bytes: int | None) -> Any:
+        """Sends `parts` as the body and returns the answer's JSON value; stops when the daemon answers before the end.
+
+        Without `size_bytes` the length is not told. Raises as `call`.
+        """
+        connection = _connection(self._target, None)
+        try:
+            connection.putrequest("POST", self._url(path, None))
+            for name, value in (self._headers() | {"Content-Type": "application/x-tar"}).items():
+                connection.putheader(name, value)
+            if size_bytes is None:
+                connection.putheader("Transfer-Encoding", "chunked")
+            else:
+                connection.putheader("Content-Length", str(size_bytes))
+            connection.endheaders()
+            for part in parts:
+                if select.select([connection.sock], [], [], 0)[0]:
+                    break
+                connection.send(part if size_bytes is not None else b"%x\r\n%b\r\n" % (len(part), part))
+            else:
+                if size_bytes is None:
+                    connection.send(b"0\r\n\r\n")
+            answer = connection.getresponse()
+            raw = answer.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonUnreachable(self._target.unreachable(_reason(error))) from error
+        finally:
+            connection.close()
+        return self._value(answer.status, answer.headers.get_content_type(), raw)
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json"}
         if self._target.token:
             headers["Authorization"] = f"Bearer {self._target.token}"
+        return headers
+
+    def _url(self, path: str, query: Query | None) -> str:
+        return self._target.base_path + path + (f"?{urlencode(query, doseq=True)}" if query else "")
+
+    def _exchange(
+        self, method: str, path: str, query: Query | None, body: Any, timeout_s: float | None
+    ) -> tuple[int, str, bytes]:
+        headers = self._headers()
         payload = None
         if body is not None:
             payload = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
-        url = self._target.base_path + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         connection = _connection(self._target, timeout_s)
         try:
-            connection.request(method, url, payload, headers)
+            connection.request(method, self._url(path, query), payload, headers)
             answer = connection.getresponse()
             raw = answer.read(ANSWER_BYTES_MAX + 1)
         except TimeoutError:
@@ -104,6 +160,35 @@ class Client:
         if len(raw) > ANSWER_BYTES_MAX:
             raise DaemonUnreachable(f"{self._target} answered with over {ANSWER_BYTES_MAX} bytes")
         return answer.status, answer.headers.get_content_type(), raw
+
+
+class Streamed:
+    """An answer that is read part by part; a context manager that closes the connection."""
+
+    def __init__(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._answer = answer
+        self.size_bytes = int(answer.headers.get("Content-Length", "0"))
+
+    def parts(self, part_bytes: int) -> Iterator[bytes]:
+        """Raises DaemonUnreachable when it ends before its announced length."""
+        left = self.size_bytes
+        try:
+            while left and (part := self._answer.read(min(part_bytes, left))):
+                left -= len(part)
+                yield part
+        except (OSError, http.client.HTTPException) as error:
+            raise DaemonUnreachable(f"the answer broke off: {_reason(error)}") from error
+        if left:
+            raise DaemonUnreachable(
+                f"the answer broke off, {left} bytes before its end: the daemon's log says why"
+            )
+
+    def __enter__(self) -> Streamed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
 
 def pull_path(pull_id: str, rest: str = "") -> str:

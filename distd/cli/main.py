@@ -36,6 +36,8 @@ COMMANDS = {
     "pin": "Protect a held repo from removal.",
     "unpin": "Take a pin away.",
     "gc": "Make room in the cache.",
+    "export": "Write a held repo into one file.",
+    "import": "Take in a file that export wrote.",
     "peers": "List the members of the cluster.",
     "limits": "Show or set the node's bandwidth limits.",
     "prefetch": "List, add or remove what is kept present.",

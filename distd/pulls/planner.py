@@ -188,6 +188,16 @@ class Planner:
         space = replace(await self._space(plan.needs), evictable_bytes=evictable_bytes)
         return replace(plan, remarks=plan.remarks + remarks, space=space)
 
+    async def check_room(
+        self, needs: tuple[BlobNeed, ...], keep: frozenset[str], key: tuple[str, str]
+    ) -> None:
+        """Makes room for blobs that come by another way. Raises NoSpace, and then nothing was removed."""
+        space = await self._space(needs)
+        if not space.fits:
+            evictable_bytes, _ = await self._room.make(space, keep, key)
+            space = replace(await self._space(needs), evictable_bytes=evictable_bytes)
+        space.check()
+
     async def _manifest(self, ref: Ref) -> tuple[Manifest, DistdError | None]:
         """The manifest, and why it is not fresh if it is not."""
         if is_commit(ref.revision):

@@ -6,7 +6,8 @@ Conflict, pages, cursors) holds as in the real daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from msgspec import structs
 
 from distd import __version__
 from distd.api.figures import Figures
-from distd.api.housekeeping_schema import EvictedView, GcView, KeptView
+from distd.api.housekeeping_schema import EvictedView, GcView, ImportedView, KeptView
 from distd.api.ports import Ports
 from distd.api.rate_schema import EstimateView, RateHourView, RateView
 from distd.api.schema import (
@@ -49,7 +50,7 @@ from distd.core.limits import LimitKey, Override
 from distd.core.prefetch import Record
 from distd.core.refs import Repo, parse_ref
 from distd.core.tally import Tally
-from distd.errors import Conflict, DistdError, NotFound, RepoNotFound, StorageFailed
+from distd.errors import Conflict, DistdError, InvalidRequest, NotFound, RepoNotFound, StorageFailed
 from distd.limits import LimitService, LoneBandwidth
 from distd.nodes.operations import NodeOperations
 from distd.nodes.own import LoneMember, OwnAnswers
@@ -369,6 +370,41 @@ class MemoryHousekeeping:
         )
 
 
+@dataclass(frozen=True)
+class MemoryExport:
+    name: str
+    size_bytes: int
+    content: AsyncIterator[bytes]
+
+
+class MemoryArchives:
+    """An export is the repo's name, a thousand times; with `breaks` it ends early. Imports are kept whole."""
+
+    def __init__(self, models: MemoryModels) -> None:
+        self.models = models
+        self.breaks = False
+        self.imported: list[bytes] = []
+
+    async def export(self, repo: Repo, revision: str) -> MemoryExport:
+        await self.models.get(repo)
+        return MemoryExport(f"{repo.folder}.tar", 1000 * len(repo.id), self._content(repo.id.encode()))
+
+    async def _content(self, word: bytes) -> AsyncIterator[bytes]:
+        for number in range(1000):
+            if self.breaks and number == 500:
+                raise StorageFailed("blob", "input/output error")
+            yield word
+
+    async def import_(self, chunks: AsyncIterator[bytes]) -> ImportedView:
+        content = b""
+        async for chunk in chunks:
+            content += chunk
+            if content.startswith(b"not a tar"):
+                raise InvalidRequest("the file is not an export of distd")
+        self.imported.append(content)
+        return ImportedView("model", "acme/new", COMMIT, ("main",), 2, len(content), 0, "/hub/snapshots/c")
+
+
 class MemoryMonitoring:
     """Figures of a node that has been at work; `peers` and `repos` as many as a test wants."""
 
@@ -457,8 +493,9 @@ class MemoryDaemon:
         self.housekeeping = MemoryHousekeeping()
         self.circle = MemoryCircle(self.node)
         self.peering = PeeringService(self.circle, MemoryBanTable())
-        self.answers = OwnAnswers(self.node, self.models, self.peering)
-        self.nodes = NodeOperations(LoneMember("gpu-01", "", self.answers))
+        answers = OwnAnswers(self.node, self.models, self.peering)
+        self.nodes = NodeOperations(LoneMember("gpu-01", "", answers))
+        self.archives = MemoryArchives(self.models)
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:
         ports = Ports(
@@ -471,6 +508,7 @@ class MemoryDaemon:
             self.nodes,
             self.housekeeping,
             self.peering,
+            self.archives,
         )
         return build_app(ports, writable=writable, token=token)
 
