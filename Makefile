@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits packagetest install uninstall deb format lock clean
+.PHONY: help setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits screenshots packagetest install uninstall deb format lock clean
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -73,6 +73,9 @@ encryption: setup ## CPU per GB of each encryption mode between members, next to
 
 limits: setup ## whether bandwidth limits hold in a fleet, measured at its network cards (needs namespaces, as fleet does)
 	@$(BIN)/python -m bench.limits $(BENCH)
+
+screenshots: setup ## the pictures in docs/img, of real runs (needs chromium)
+	@$(BIN)/python -m tests.screenshots
 
 packagetest: setup ## build the Debian package, install, upgrade and remove it in a fresh root, run the daemon there (needs root)
 	@PACKAGE_TEST=1 $(BIN)/pytest -q -s tests/service --timeout 900

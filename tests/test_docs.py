@@ -50,7 +50,17 @@ DOCUMENTS = (
         )
     ),
 )
-FOLDERS = ("distd/", "peers/", "tests/", "bench/", "docs/", "requirements/", "systemd/", "packaging/")
+FOLDERS = (
+    "distd/",
+    "peers/",
+    "tests/",
+    "bench/",
+    "docs/",
+    "requirements/",
+    "systemd/",
+    "packaging/",
+    "monitoring/",
+)
 ARCHITECTURE_LINES_MAX = 260
 """What a newcomer reads in one sitting."""
 SECTION_KEYS: dict[str, type[msgspec.Struct]] = {

@@ -15,6 +15,9 @@ from msgspec import Meta, Struct, field
 from distd.config.kinds import Duration, Endpoint, Listen, Rate, RateOrUsual, Size, TimeOfDay, TimeZone
 from distd.core.refs import RepoType
 
+WIRE_VERSION = 1
+"""The words between members, as `peers.metainfo` numbers them; a test holds the two equal."""
+
 
 class NodeSection(Struct, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=255)] = field(default_factory=socket.gethostname)
@@ -61,6 +64,7 @@ class ClusterSection(Struct, frozen=True, kw_only=True):
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_ca_file: str = ""
+    wire_version: Annotated[int, Meta(ge=WIRE_VERSION - 1, le=WIRE_VERSION)] = WIRE_VERSION
 
 
 class SwarmSection(Struct, frozen=True, kw_only=True):

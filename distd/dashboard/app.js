@@ -13,7 +13,8 @@ const LOOK_MS = 1000;
 const LOOK_MS_MAX = 10_000; // between tries while the daemon does not answer
 const SLOW_MS = 10_000; // models and hours change seldom
 const FLEET_MS = 2000; // this node asks all others, which is more work than telling of itself
-const SPAN_MS = 600_000;
+const SPANS_MS = [60_000, 120_000, 300_000, 600_000]; // the shortest that holds all points, and at last the latest
+const SPAN_MS = SPANS_MS.at(-1);
 const HOURS = 24;
 const PULLS_MAX = 60;
 const PEERS_MAX = 1000;
@@ -114,6 +115,7 @@ function draw() {
 }
 
 function rateSection(nowMs) {
+  const span = SPANS_MS.find((each) => points.length && nowMs - points[0].t < each) ?? SPAN_MS;
   const legend = h("p", { class: "key" }, h("span", { class: "hub" }, h("b", null, "■"), " from the Hub"), h("span", { class: "peers" }, h("b", null, "■"), " from members"));
   return h(
     "section",
@@ -122,7 +124,7 @@ function rateSection(nowMs) {
     h(
       "div",
       { class: "pair" },
-      h("figure", null, h("figcaption", null, "What arrives at all nodes, last 10 minutes"), rateChart(points, nowMs, SPAN_MS)),
+      h("figure", null, h("figcaption", null, "What arrives at all nodes"), rateChart(points, nowMs, span)),
       h("figure", null, h("figcaption", null, "What this node got, by the hour"), hourChart(hoursOf(seen.rates, nowMs, HOURS))),
     ),
     legend,

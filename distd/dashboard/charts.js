@@ -2,7 +2,7 @@
 // Content-Security-Policy forbids. Lengths are in percent of the picture; labels are ordinary text beside it.
 
 import { h } from "./dom.js";
-import { rate, size } from "./format.js";
+import { plural, rate, size } from "./format.js";
 
 const STEPS = [1, 2, 5];
 
@@ -35,7 +35,7 @@ export function rateChart(points, nowMs, spanMs) {
     h("span", { class: "y-mid" }, rate(top / 2)),
     h(
       "svg",
-      { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": `Rates of the last ${spanMs / 60000} minutes; now ${rate(last.hub)} from the Hub and ${rate(last.peers)} from members` },
+      { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": `Rates of the last ${plural(spanMs / 60000, "minute")}; now ${rate(last.hub)} from the Hub and ${rate(last.peers)} from members` },
       h("path", { class: "grid", d: "M0 50H100M0 0.5H100" }),
       h("path", { class: "area hub", d: area(() => 0, (point) => point.hub) }),
       h("path", { class: "area peers", d: area((point) => point.hub, both) }),

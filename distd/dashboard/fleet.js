@@ -46,7 +46,9 @@ export function together({ status, pulls, fleet }) {
   }
   return [...groups.values()].map(({ pull, foreign, parts }) => {
     const nodes = [...parts.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-    if (pull.nodes.length) return { ...pull, foreign, nodes };
+    const lost = nodes.filter((node) => node.state === "failed" || node.state === "cancelled");
+    // With a node that failed the whole is never ready; when the others are is still worth knowing.
+    if (pull.nodes.length) return { ...pull, ...(pull.eta_s === null && lost.length ? { ...slowest(nodes), isPartly: true } : {}), foreign, nodes };
     if (nodes.length === 1 && !foreign) return { ...pull, foreign };
     return { ...pull, ...slowest(nodes), foreign, nodes };
   });
@@ -73,7 +75,7 @@ export function feeding({ status, peers, fleet }) {
     receiver,
     hub: known.get(receiver)?.rates.hub_bytes_per_s ?? null,
     from: nodes.map((sender) => (sender === receiver ? undefined : (flowOf(receiver, sender, "receive_rate_bytes_per_s") ?? flowOf(sender, receiver, "send_rate_bytes_per_s")))),
-    total: nodes.reduce((sum, sender) => sum + (sender === receiver ? 0 : (flowOf(receiver, sender, "received_bytes") ?? 0)), 0),
+    total: known.has(receiver) ? nodes.reduce((sum, sender) => sum + (sender === receiver ? 0 : flowOf(receiver, sender, "received_bytes")), 0) : null,
   }));
   return { nodes, rows };
 }
@@ -147,6 +149,9 @@ export function ratesNow({ status, fleet }) {
   const sum = (key) => all.reduce((total, each) => total + each.rates[key], 0);
   return { hub: sum("hub_bytes_per_s"), peers: sum("peers_bytes_per_s") };
 }
+
+// Pulls under way on a node; the coordinator's own part is not counted beside the whole.
+export const pullCount = (status) => new Set(status.active_pulls.map((pull) => `${pull.type}/${pull.repo}@${pull.revision}`)).size;
 
 // What changed between two looks that a person should hear of; rates and shares are not.
 export function news(before, now) {

@@ -2,7 +2,7 @@
 
 import { h, unseen } from "./dom.js";
 import { ago, duration, percent, rate, size } from "./format.js";
-import { feeding, matrix } from "./fleet.js";
+import { feeding, matrix, pullCount } from "./fleet.js";
 import { badge } from "./head.js";
 
 const STATES = { alive: "good", suspect: "warn", dead: "bad", left: "dim" };
@@ -77,7 +77,7 @@ export function flows(seen) {
         "table",
         { class: "matrix flows" },
         h("thead", null, h("tr", null, h("th", { scope: "col" }, "To"), h("th", { scope: "col", class: "cell" }, "from the Hub"), nodes.map((node) => h("th", { scope: "col", class: "cell" }, `from ${node}`)), h("th", { scope: "col", class: "number" }, "from members so far"))),
-        h("tbody", null, rows.map((row) => h("tr", { "data-key": row.receiver }, h("th", { scope: "row" }, row.receiver), flow(row.hub, top, "hub"), row.from.map((value) => flow(value, top, "peers")), h("td", { class: "number" }, size(row.total))))),
+        h("tbody", null, rows.map((row) => h("tr", { "data-key": row.receiver }, h("th", { scope: "row" }, row.receiver), flow(row.hub, top, "hub"), row.from.map((value) => flow(value, top, "peers")), h("td", { class: "number" }, row.total === null ? "" : size(row.total))))),
       ),
     ),
     h("p", { class: "key" }, "Rates of the last seconds; bytes since each daemon's start, as sampled. A dot: not known."),
@@ -137,7 +137,7 @@ export function memberTable({ peers, fleet, status, nowMs }) {
 // Of a member that told: what its cache holds, what room is left, how many pulls are active.
 function disk(peer, fleet, status) {
   const told = peer.is_self ? status : fleet.find((other) => other.name === peer.name)?.status;
-  const cells = told ? [size(told.cache.bytes), size(told.cache.free_bytes), told.active_pulls.length] : ["", "", ""];
+  const cells = told ? [size(told.cache.bytes), size(told.cache.free_bytes), pullCount(told)] : ["", "", ""];
   return cells.map((text) => h("td", { class: "number" }, text));
 }
 

@@ -60,7 +60,7 @@ function answer(pull, all, waits) {
   if (pull.state === "queued") return [h("strong", null, "Waiting"), " for its turn"];
   if (pull.eta_s === null) return [h("strong", null, waits.length ? "Stalled" : "Time left not known yet"), waits.length ? "" : pull.state === "resolving" ? " asking the Hub what there is" : ""];
   const between = range(pull.eta_low_s, pull.eta_high_s);
-  return [h("strong", null, `${duration(pull.eta_s)} left`), between ? ` ${between}` : "", pull.limited_by ? h("span", { class: "limit" }, ` limited by ${limitWord(pull.limited_by)}`) : ""];
+  return [h("strong", null, `${duration(pull.eta_s)} left`), between ? ` ${between}` : "", pull.isPartly ? ", on the nodes that go on" : "", pull.limited_by ? h("span", { class: "limit" }, ` limited by ${limitWord(pull.limited_by)}`) : ""];
 }
 
 function buttons(pull) {

@@ -112,6 +112,7 @@ async def open_sharing(
                 join=tuple(dict.fromkeys([*config.cluster.join, *remembered.addresses])),
                 secret=credentials.secret,
                 tls=credentials.tls,
+                wire_version=config.cluster.wire_version,
                 facts=facts,
             )
         )

@@ -493,8 +493,8 @@ class MemoryDaemon:
         self.housekeeping = MemoryHousekeeping()
         self.circle = MemoryCircle(self.node)
         self.peering = PeeringService(self.circle, MemoryBanTable())
-        answers = OwnAnswers(self.node, self.models, self.peering)
-        self.nodes = NodeOperations(LoneMember("gpu-01", "", answers))
+        self.answers = OwnAnswers(self.node, self.models, self.peering)
+        self.nodes = NodeOperations(LoneMember("gpu-01", "", self.answers))
         self.archives = MemoryArchives(self.models)
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:

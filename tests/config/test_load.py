@@ -47,6 +47,7 @@ OTHER: dict[str, tuple[str, object]] = {
     "cluster.advertise": ("node-1.example:8071", "node-1.example:8071"),
     "cluster.join": ("a:1,[::1]:2", ("a:1", "[::1]:2")),
     "cluster.secret_file": ("/etc/hostname", "/etc/hostname"),
+    "cluster.wire_version": ("0", 0),
     "cluster.tls_cert_file": ("/etc/passwd", "/etc/passwd"),
     "cluster.tls_key_file": ("/etc/passwd", "/etc/passwd"),
     "cluster.tls_ca_file": ("/etc/passwd", "/etc/passwd"),

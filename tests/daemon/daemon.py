@@ -111,6 +111,10 @@ class DaemonProcess:
         """Rotates the Hub token; the daemon reads the file at each use."""
         self.token_file.write_text(f"{token}\n")
 
+    def change(self, key: str, value: object) -> None:
+        """A setting, from the next start on."""
+        self._settings[key] = value
+
     # Process
 
     def start(self) -> float:

@@ -106,9 +106,7 @@ class Scene:
         }
         held = Held(tuple(self.memory.models.models.values())[:1])
         self.daemon.stop()
-        self.memory.nodes = NodeOperations(
-            Others(OwnAnswers(self.memory.node, self.memory.models), statuses, held)
-        )
+        self.memory.nodes = NodeOperations(Others(self.memory.answers, statuses, held))
         self.daemon.start()
 
     def stalled(self, reason: str = "the Hub answers 429: the next try is in 30 s") -> str:

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from msgspec import structs
 from playwright.sync_api import Browser, Page, expect
 
+from distd.api.schema import ErrorView
 from tests.dashboard.browser import NARROW, WAIT_MS, WIDE, Scheme, silent, tab
 from tests.dashboard.scene import HOSTILE, Scene
 
@@ -88,6 +89,23 @@ def test_axe_finds_nothing_and_no_window_is_too_narrow(
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         dark = sum(int(part) for part in re.findall(r"\d+", ground)[:3]) < 3 * 128
         assert dark == (scheme == "dark")
+
+
+def test_when_a_node_failed_the_time_left_is_that_of_the_others(browser: Browser, scene: Scene) -> None:
+    pull = scene.fleet()
+    parts = scene.memory.pulls.get(pull).nodes
+    error = ErrorView("hub_unreachable", "Node not reachable", "gpu-04 gave no answer for 20 s", True)
+    lost = structs.replace(parts[3], state="failed", error=error, stalled_reason=None)
+    scene.memory.pulls.advance(
+        pull, nodes=(*parts[:3], lost), eta_s=None, eta_low_s=None, eta_high_s=None, limited_by=None
+    )
+    with tab(browser, scene.url) as opened:
+        card = opened.page.get_by_role("article", name="acme/mixtral-8x22b")
+        expect(card.locator(".answer")).to_have_text(
+            "1 m 28 s left 1 m 20 s to 2 m 20 s, on the nodes that go on limited by the Hub"
+        )
+        expect(card.get_by_role("row", name="gpu-04")).to_contain_text("gave no answer for 20 s")
+        opened.check()
 
 
 def test_a_name_that_is_an_attack_is_shown_as_the_text_it_is(browser: Browser, scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peers.metainfo import Kind, bencode, hot_metainfo, sealed_metainfo
+from peers.metainfo import WIRE_VERSION, Kind, bencode, hot_metainfo, sealed_metainfo
 from peers.pieces import piece_count
 
 SECRET = b"golden secret"
@@ -39,6 +39,12 @@ def test_info_hashes_are_golden() -> None:
         "hot, next wire version": "cf63db1419a8567d57fb1e7d8c3324ddcd2e361f",
         "sealed": "32135944c02c0a52f06f80e97b65446c827a079d",
     }
+
+
+def test_the_configuration_offers_this_wire_version_and_the_one_below() -> None:
+    from distd.config.sections import WIRE_VERSION as CONFIGURED
+
+    assert CONFIGURED == WIRE_VERSION
 
 
 def test_every_ingredient_changes_the_info_hash() -> None:
