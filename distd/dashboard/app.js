@@ -13,6 +13,7 @@ const LOOK_MS = 1000;
 const LOOK_MS_MAX = 10_000; // between tries while the daemon does not answer
 const SLOW_MS = 10_000; // models and hours change seldom
 const FLEET_MS = 2000; // this node asks all others, which is more work than telling of itself
+const SHARE = 20; // what takes long is asked for seldom: a twentieth of the time at most, however large the fleet
 const SPANS_MS = [60_000, 120_000, 300_000, 600_000]; // the shortest that holds all points, and at last the latest
 const SPAN_MS = SPANS_MS.at(-1);
 const HOURS = 24;
@@ -24,8 +25,8 @@ const seen = nothing();
 const points = [];
 let wanted = false; // the daemon has a token, and this tab does not
 let hasToken = Boolean(token.get());
-let lookedSlowlyAt = 0;
-let askedFleetAt = 0;
+let lookSlowlyAt = 0;
+let askFleetAt = 0;
 let isAskingFleet = false;
 let before = null;
 let lastAnswerAt = null;
@@ -38,7 +39,7 @@ async function look() {
   clearTimeout(timer);
   try {
     await ask1s();
-    if (Date.now() - lookedSlowlyAt > SLOW_MS) await askSlowly();
+    if (Date.now() > lookSlowlyAt) await askSlowly();
     wanted = false;
     lastAnswerAt = Date.now();
     waitMs = LOOK_MS;
@@ -72,8 +73,9 @@ async function ask1s() {
 
 // Not waited for: one member that is slow to answer must not hold up what is known of the others.
 function askFleet() {
-  if (isAskingFleet || Date.now() - askedFleetAt < FLEET_MS) return;
+  if (isAskingFleet || Date.now() < askFleetAt) return;
   isAskingFleet = true;
+  const began = Date.now();
   ask("v1/status?nodes=all")
     .then((answer) => {
       seen.fleet = answer.items;
@@ -81,14 +83,15 @@ function askFleet() {
     .catch(() => {}) // the same trouble is met, and told, by the other questions
     .finally(() => {
       isAskingFleet = false;
-      askedFleetAt = Date.now();
+      askFleetAt = Date.now() + Math.max(FLEET_MS, SHARE * (Date.now() - began));
     });
 }
 
 async function askSlowly() {
+  const began = Date.now();
   const [held, rates] = await Promise.all([ask("v1/models?nodes=all"), ask(`v1/rates?since=${HOURS}h`)]);
   Object.assign(seen, { held: held.items, rates: rates.items });
-  lookedSlowlyAt = Date.now();
+  lookSlowlyAt = Date.now() + Math.max(SLOW_MS, SHARE * (Date.now() - began));
 }
 
 function draw() {
@@ -109,7 +112,7 @@ function draw() {
   patch(byId("foot"), footer());
   document.title = titleOf(active);
   const told = news(before, seen);
-  if (told.length) lookedSlowlyAt = 0; // what is held where has changed
+  if (told.length) lookSlowlyAt = 0; // what is held where has changed
   if (told.length) byId("news").textContent = told.slice(0, 3).join("; ");
   before = { pulls: seen.pulls, peers: seen.peers };
 }
@@ -190,7 +193,7 @@ byId("token").querySelector("form").addEventListener("submit", async (event) => 
     if (await isRightToken(input.value.trim())) {
       token.set(input.value.trim());
       hasToken = true;
-      lookedSlowlyAt = 0;
+      lookSlowlyAt = 0;
       byId("token").close();
       await look();
     } else {

@@ -1,6 +1,9 @@
 // What the daemon's answers come to for the whole fleet. Pure: answers in, plain objects out, no page and no clock.
 
 export const FINISHED = new Set(["complete", "failed", "cancelled"]);
+// What is drawn each second, and what a person can take in; the rest is counted.
+const MATRIX_NODES_MAX = 24;
+const MODELS_MAX = 50;
 const SUMMED = ["bytes_done", "bytes_from_hub", "bytes_from_peers", "bytes_reused", "rate_bytes_per_s", "rate_hub_bytes_per_s", "rate_peers_bytes_per_s"];
 
 // A pull on several nodes with bytes and rates of all of them, as distctl sums them; any other as it is.
@@ -77,7 +80,11 @@ export function feeding({ status, peers, fleet }) {
     from: nodes.map((sender) => (sender === receiver ? undefined : (flowOf(receiver, sender, "receive_rate_bytes_per_s") ?? flowOf(sender, receiver, "send_rate_bytes_per_s")))),
     total: known.has(receiver) ? nodes.reduce((sum, sender) => sum + (sender === receiver ? 0 : flowOf(receiver, sender, "received_bytes")), 0) : null,
   }));
-  return { nodes, rows };
+  // Of a large fleet those are shown between whom something moves.
+  if (nodes.length <= MATRIX_NODES_MAX) return { nodes, rows, quiet: 0 };
+  const moved = nodes.map((_, index) => (rows[index].hub ?? 0) + rows[index].from.reduce((sum, value) => sum + (value ?? 0), 0) + rows.reduce((sum, row) => sum + (row.from[index] ?? 0), 0));
+  const kept = moved.map((sum, index) => [sum, index]).sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0, MATRIX_NODES_MAX).map(([, index]) => index).sort((a, b) => a - b);
+  return { nodes: kept.map((index) => nodes[index]), rows: kept.map((index) => ({ ...rows[index], from: kept.map((each) => rows[index].from[each]) })), quiet: nodes.length - kept.length };
 }
 
 // Finished pulls: the coordinator's own part is not shown once more. thing under this node's
@@ -131,7 +138,7 @@ export function matrix({ status, peers, pulls, fleet, held }) {
   const busy = (row) => [...row.cells.values()].some((cell) => ["moving", "waiting", "stalled"].includes(cell.kind));
   const ordered = [...rows.values()].filter((row) => [...row.cells.values()].some((cell) => cell.kind !== "none"));
   ordered.sort((a, b) => busy(b) - busy(a) || (a.key < b.key ? -1 : 1));
-  return { nodes, rows: ordered };
+  return { nodes, rows: ordered.slice(0, MODELS_MAX), more: Math.max(0, ordered.length - MODELS_MAX) };
 }
 
 function cellOf(part) {

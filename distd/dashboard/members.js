@@ -1,14 +1,16 @@
 // The fleet: every model against every member, who feeds whom, and the members themselves.
 
 import { h, unseen } from "./dom.js";
-import { ago, duration, percent, rate, size } from "./format.js";
+import { ago, duration, percent, plural, rate, size } from "./format.js";
 import { feeding, matrix, pullCount } from "./fleet.js";
 import { badge } from "./head.js";
 
+const MEMBERS_MAX = 100; // the lost ones first; distctl peers has all
+const LOST = { dead: 0, suspect: 1 };
 const STATES = { alive: "good", suspect: "warn", dead: "bad", left: "dim" };
 
 export function fleetMatrix(seen) {
-  const { nodes, rows } = matrix(seen);
+  const { nodes, rows, more } = matrix(seen);
   if (!rows.length) return null;
   return h(
     "section",
@@ -36,6 +38,7 @@ export function fleetMatrix(seen) {
         ),
       ),
     ),
+    more ? h("p", { class: "key" }, `and ${plural(more, "more model")}: distctl ls --nodes all`) : null,
     h(
       "p",
       { class: "key", "aria-hidden": "true" },
@@ -63,7 +66,7 @@ function cell(found) {
 
 // Who feeds whom: a row for each node that receives, a column for the Hub and each member that sends.
 export function flows(seen) {
-  const { nodes, rows } = feeding(seen);
+  const { nodes, rows, quiet } = feeding(seen);
   if (nodes.length < 2) return null;
   const top = Math.max(1e6, ...rows.flatMap((row) => [row.hub ?? 0, ...row.from.map((value) => value ?? 0)]));
   return h(
@@ -80,7 +83,7 @@ export function flows(seen) {
         h("tbody", null, rows.map((row) => h("tr", { "data-key": row.receiver }, h("th", { scope: "row" }, row.receiver), flow(row.hub, top, "hub"), row.from.map((value) => flow(value, top, "peers")), h("td", { class: "number" }, row.total === null ? "" : size(row.total))))),
       ),
     ),
-    h("p", { class: "key" }, "Rates of the last seconds; bytes since each daemon's start, as sampled. A dot: not known."),
+    h("p", { class: "key" }, "Rates of the last seconds; bytes since each daemon's start, as sampled. A dot: not known.", quiet ? ` ${plural(quiet, "node")} between which less moves left out.` : ""),
   );
 }
 
@@ -100,6 +103,8 @@ function flow(bytesPerS, top, kind) {
 
 export function memberTable({ peers, fleet, status, nowMs }) {
   if (peers.length < 2) return null;
+  const lost = (peer) => LOST[peer.state] ?? 2;
+  const listed = peers.length <= MEMBERS_MAX ? peers : [...peers].sort((a, b) => lost(a) - lost(b)).slice(0, MEMBERS_MAX);
   return h(
     "section",
     { "data-key": "members" },
@@ -109,12 +114,12 @@ export function memberTable({ peers, fleet, status, nowMs }) {
       { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "members-title" },
       h(
         "table",
-        null,
+        { class: "nodes" },
         h("thead", null, h("tr", null, ["Name", "State", "Zone", "Models", "Disk free", "Pulls", "Fetches from the Hub", "Round trip", "Heard", "Trouble"].map((text, index) => h("th", { scope: "col", class: (index > 2 && index < 6) || index === 7 ? "number" : null }, text)))),
         h(
           "tbody",
           null,
-          peers.map((peer) =>
+          listed.map((peer) =>
             h(
               "tr",
               { "data-key": peer.name },
@@ -131,6 +136,7 @@ export function memberTable({ peers, fleet, status, nowMs }) {
         ),
       ),
     ),
+    peers.length > listed.length ? h("p", { class: "key" }, `and ${plural(peers.length - listed.length, "more member")}: distctl peers`) : null,
   );
 }
 

@@ -48,7 +48,7 @@ function card(pull, mayChange) {
       h("li", { class: "peers" }, `Members ${size(all.bytes_from_peers)}`, all.rate_peers_bytes_per_s ? ` at ${rate(all.rate_peers_bytes_per_s)}` : ""),
       all.bytes_reused ? h("li", { class: "reused" }, `Held before ${size(all.bytes_reused)}`) : null,
       times ? h("li", null, `${times.toFixed(2)} copies from the Hub so far, for ${plural(pull.nodes.length, "node")}`) : null,
-      pull.nodes.length ? h("li", null, `ready on ${ready} of ${plural(pull.nodes.length, "node")}`) : null,
+      pull.nodes.length > 1 ? h("li", null, `ready on ${ready} of ${plural(pull.nodes.length, "node")}`) : null,
     ),
     waits.length ? h("ul", { class: "stalls" }, waits.slice(0, 5).map(([node, reason]) => h("li", null, node ? h("strong", null, `${node}: `) : null, reason))) : null,
     pull.nodes.length ? nodeTable(pull) : null,
@@ -76,7 +76,7 @@ function nodeTable(pull) {
     { class: "scroll", tabindex: 0, role: "region", "aria-label": `${pullName(pull)} by node` },
     h(
       "table",
-      null,
+      { class: "nodes" },
       h("thead", null, h("tr", null, head.map((text, index) => h("th", { scope: "col", class: index > 2 && index < 7 ? "number" : null }, text)))),
       h("tbody", null, pull.nodes.map((node) => nodeRow(pull, node))),
     ),

@@ -10,6 +10,8 @@ from msgspec import structs
 from playwright.sync_api import Browser, Page, expect
 
 from distd.api.schema import ErrorView
+from distd.core.refs import Repo
+from tests.api.memory import peer
 from tests.dashboard.browser import NARROW, WAIT_MS, WIDE, Scheme, silent, tab
 from tests.dashboard.scene import HOSTILE, Scene
 
@@ -74,9 +76,7 @@ def test_a_fleet_at_work_is_seen_at_a_glance(browser: Browser, scene: Scene) -> 
         opened.check()
 
 
-@pytest.mark.parametrize(
-    ("scheme", "size"), [("light", WIDE), ("dark", WIDE), ("light", NARROW), ("dark", NARROW)]
-)
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)])
 def test_axe_finds_nothing_and_no_window_is_too_narrow(
     browser: Browser, scene: Scene, scheme: Scheme, size: tuple[int, int]
 ) -> None:
@@ -118,7 +118,6 @@ def test_a_name_that_is_an_attack_is_shown_as_the_text_it_is(browser: Browser, s
         expect(page.get_by_role("region", name="Models on nodes")).to_contain_text(HOSTILE)
         assert page.locator("img, main script, [onerror]").count() == 0
         assert "owned" not in page.title()
-        assert violations(page) == []
         # The browser's own guard holds too: the page may not make markup of a string at all.
         with pytest.raises(Exception, match="TrustedHTML"):
             page.evaluate("document.body.innerHTML = '<b>x</b>'")
@@ -150,6 +149,23 @@ def test_an_update_keeps_the_readers_place_and_is_told_only_where_it_matters(
         opened.check()
 
 
+def test_of_a_large_fleet_the_page_draws_what_a_person_can_take_in(browser: Browser, scene: Scene) -> None:
+    scene.memory.node.others = [
+        peer(f"gpu-{number:03}", state="dead" if number == 110 else "alive") for number in range(2, 121)
+    ]
+    for number in range(60):
+        scene.memory.models.hold(Repo("model", f"acme/model-{number:03}"))
+    with tab(browser, scene.url) as opened:
+        page = opened.page
+        expect(page.get_by_text("and 10 more models")).to_be_visible()
+        expect(page.get_by_text("and 20 more members")).to_be_visible()
+        expect(page.get_by_text("96 nodes between which less moves left out.")).to_be_visible()
+        members = page.get_by_role("region", name="Members").get_by_role("row")
+        expect(members.nth(1)).to_contain_text("gpu-110")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        opened.check()
+
+
 def test_a_daemon_that_is_gone_is_said_and_what_it_last_said_stays(browser: Browser, scene: Scene) -> None:
     scene.downloading()
     with tab(browser, scene.url) as opened:
@@ -158,7 +174,6 @@ def test_a_daemon_that_is_gone_is_said_and_what_it_last_said_stays(browser: Brow
         with silent(page):
             expect(page.locator("#connection")).to_contain_text("No answer from the daemon since")
             expect(page.get_by_role("article")).to_be_visible()
-            assert violations(page) == []
         expect(page.locator("#connection")).to_be_hidden()
         opened.check(*REFUSED)
 
@@ -169,6 +184,7 @@ def test_with_a_token_everything_can_be_done_from_the_keyboard(browser: Browser,
         page, keys = opened.page, opened.page.keyboard
         expect(page.locator("#connection")).to_contain_text("enter it")
         expect(page.get_by_role("article")).to_have_count(0)
+        assert violations(page) == []
         keys.press("Tab")
         expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
         keys.press("Tab")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,52 +16,43 @@ from tests.daemon.daemon import until
 from tests.daemon.repos import Repos
 from tests.dashboard.browser import WAIT_MS, tab
 from tests.dashboard.conftest import browser, loop_is_never_held
-from tests.fleet.conftest import Fleet
+from tests.fleet.conftest import Fleet, fleet, hub, repos
 from tests.fleet.test_fleet_pulls import ended, submitted
 from tests.hub import HubProcess
 from tests.monitoring.prometheus import MISSING, PROGRAM, prometheus
 from tests.monitoring.queries import Known, alert_queries, faults, panel_queries
 from tests.scrape import Scrape, lint
 
-__all__ = ["browser", "loop_is_never_held"]
+__all__ = ["browser", "fleet", "hub", "loop_is_never_held", "repos"]
 
 SEEN_S = 40.0
+HUB_BYTES_PER_S = 4e6
 expect.set_options(timeout=WAIT_MS)
 
 
-def test_the_dashboard_of_one_node_shows_the_whole_fleet(
-    browser: Browser, fleet: Fleet, hub: HubProcess, repos: Repos, slowly: None
-) -> None:
-    repo = repos.make(weight_mib=24)
-    coordinator, other = fleet.members[0], fleet.members[1]
-    pull = submitted(coordinator, repo.id, nodes=["all"])
-    # Of a node that did not start it: nothing but what members tell each other says how the others stand.
-    with tab(browser, other.url) as opened:
-        page = opened.page
-        card = page.get_by_role("article", name=repo.id)
-        for node in ("n0", "n1", "n2"):
-            expect(card.get_by_role("row", name=node)).to_contain_text("%")
-        flows = page.get_by_role("region", name="Who feeds whom")
-        expect(flows.get_by_role("row", name=re.compile("^n2 "))).to_contain_text("B/s")
-        hub.set(rate_bytes_per_s=None)
-        assert ended(coordinator, pull)["state"] == "complete"
-        row = page.get_by_role("region", name="Models on nodes").get_by_role("row", name=repo.id)
-        expect(row.get_by_role("cell").filter(has_text="complete")).to_have_count(3)
-        expect(card).to_have_count(0)
-        opened.check()
+@dataclass(frozen=True)
+class Work:
+    """A pull on all members over a slow link, which the first one coordinates."""
+
+    repo: str
+    pull_id: str
+
+
+@pytest.fixture(scope="module")
+def work(fleet: Fleet, hub: HubProcess, repos: Repos) -> Iterator[Work]:
+    hub.set(rate_bytes_per_s=HUB_BYTES_PER_S)
+    repo = repos.make(weight_mib=160)
+    yield Work(repo.id, submitted(fleet.members[0], repo.id, nodes=["all"]))
+    hub.set(rate_bytes_per_s=None)
 
 
 def test_every_query_finds_something_in_real_scrapes_of_real_daemons(
-    fleet: Fleet, repos: Repos, tmp_path: Path, slowly: None
+    fleet: Fleet, work: Work, tmp_path: Path
 ) -> None:
     if not PROGRAM:
         pytest.skip(MISSING)
-    repo = repos.make(weight_mib=60)
-    with prometheus(
-        tmp_path / "prometheus", [each.url.removeprefix("http://") for each in fleet.members]
-    ) as running:
-        until(lambda: len(running.query("distd_ready == 1")) == 3 or None, "scrapes of all", SEEN_S)
-        pull = submitted(fleet.members[0], repo.id, nodes=["all"])
+    addresses = [each.url.removeprefix("http://") for each in fleet.members]
+    with prometheus(tmp_path / "prometheus", addresses) as running:
         missing = panel_queries()
 
         def all_found() -> bool:
@@ -75,7 +68,25 @@ def test_every_query_finds_something_in_real_scrapes_of_real_daemons(
         for query in alert_queries():
             running.query(query.expr)
             assert list(faults(query, known)) == []
-    fleet.members[0].delete(f"/v1/pulls/{pull}")
+
+
+def test_the_dashboard_of_one_node_shows_the_whole_fleet(
+    browser: Browser, fleet: Fleet, hub: HubProcess, work: Work
+) -> None:
+    # Of a node that did not start it: nothing but what members tell each other says how the others stand.
+    with tab(browser, fleet.members[1].url) as opened:
+        page = opened.page
+        card = page.get_by_role("article", name=work.repo)
+        for node in ("n0", "n1", "n2"):
+            expect(card.get_by_role("row", name=node)).to_contain_text("%")
+        flows = page.get_by_role("region", name="Who feeds whom")
+        expect(flows.get_by_role("row", name=re.compile("^n2 "))).to_contain_text("B/s")
+        hub.set(rate_bytes_per_s=None)
+        assert ended(fleet.members[0], work.pull_id)["state"] == "complete"
+        row = page.get_by_role("region", name="Models on nodes").get_by_role("row", name=work.repo)
+        expect(row.get_by_role("cell").filter(has_text="complete")).to_have_count(3)
+        expect(card).to_have_count(0)
+        opened.check()
 
 
 def test_a_real_scrape_passes_the_linters(fleet: Fleet) -> None:
