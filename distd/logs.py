@@ -15,7 +15,7 @@ import time
 from distd.journal import JournalHandler, is_stderr_journal
 from distd.redaction import redacted
 
-FIELDS = ("pull", "event", "repo")
+FIELDS = ("pull", "event", "repo", "actor", "deed", "subject", "outcome")
 """Extra attributes of a record, shown as fields. In the journal they are `DISTD_PULL` and so on."""
 SHOWN_IN_TEXT = ("pull", "event")
 """The rest is in the message already."""

@@ -20,6 +20,7 @@ from distd.api.access import ACCESS
 from distd.api.ports import Ports
 from distd.api.server import build_app, serve
 from distd.archives import ArchiveService
+from distd.audit import AuditService
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
 from distd.config.sections import ClusterSection, LimitsSection, PrefetchEntry
@@ -61,6 +62,7 @@ from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, open_sharing
 from distd.sharing.supply import COMPANY_AWAITED_S, Supply
 from distd.sharing.whereabouts import LoneWhereabouts, Whereabouts
+from distd.state.audit import AuditTable
 from distd.state.bans import BanTable
 from distd.state.database import Database
 from distd.state.limits import LimitTable
@@ -218,9 +220,11 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         chosen = supply = Supply(transfers, member.sharing, once, company_awaited_s=awaited_s)
         in_work = chosen.in_work
         stack.callback(chosen.close)
+    audit = AuditService(AuditTable(database))
     peering = PeeringService(
         MemberCircle(member.cluster) if member else LoneCircle(config.node.name, config.node.zone),
         BanTable(database),
+        audit.note,
     )
     await peering.open()
     bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
@@ -301,7 +305,9 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     await pulls.open()
     own = OwnPart(pulls)
     nodes: Nodes = (
-        RemotePulls(member.cluster, own) if member else LoneNode(config.node.name, config.node.zone, own)
+        RemotePulls(member.cluster, own, audit.note)
+        if member
+        else LoneNode(config.node.name, config.node.zone, own)
     )
     fleet = FleetPulls(pulls, nodes, pull_table)
     stack.push_async_callback(fleet.close)
@@ -326,7 +332,11 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         ),
     )
     answers = OwnAnswers(node, models, peering)
-    members = RemoteNodes(member.cluster, answers) if member else LoneMember(config.node.name, zone, answers)
+    members = (
+        RemoteNodes(member.cluster, answers, audit.note)
+        if member
+        else LoneMember(config.node.name, zone, answers)
+    )
     monitoring = MonitoringService(config, tally, node, pulls, company)
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
@@ -347,6 +357,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             eviction,
             peering,
             archives,
+            audit,
         ),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from distd.api.peer_schema import BanView
@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 
 BY_EVIDENCE = "distd"
 """Who banned, where no person did."""
+
+
+Noted = Callable[[str, str, str, str], Awaitable[None]]
+"""Writes down a deed, its subject, its outcome and a detail in the audit."""
 
 
 class BanTable(Protocol):
@@ -46,9 +50,12 @@ class Circle(Protocol):
 class PeeringService:
     """Implements the API's `Peering`. Open before other members are asked anything."""
 
-    def __init__(self, circle: Circle, table: BanTable, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, circle: Circle, table: BanTable, noted: Noted, wall: Callable[[], float] = time.time
+    ) -> None:
         self._circle = circle
         self._table = table
+        self._noted = noted
         self._wall = wall
         self._bans = BanList(circle.me)
 
@@ -74,6 +81,8 @@ class PeeringService:
                 self._bans.lift(member)
                 raise
             self._circle.ban(self._bans.reasons())
+            if by == BY_EVIDENCE:  # a person's word is written down where it came in
+                await self._noted("ban", member, "done", ban.reason)
             log.warning("%s is banned by %s: %s", member, by, ban.reason, extra={"event": "banned"})
         return _view(self._bans.get(member) or ban)
 

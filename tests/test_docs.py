@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from distd import errors
-from distd.api import housekeeping_schema, peer_schema, rate_schema, schema
+from distd.api import audit_schema, housekeeping_schema, peer_schema, rate_schema, schema
 from distd.api.metrics import families
 from distd.api.ports import Ports
 from distd.api.server import build_app
@@ -75,6 +75,7 @@ SECTION_KEYS: dict[str, type[msgspec.Struct]] = {
 ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/status": schema.StatusView,
     "GET /v1/peers": schema.PeerView,
+    "GET /v1/audit": audit_schema.AuditView,
     "GET /v1/bans": peer_schema.BanView,
     "GET /v1/doctor": schema.Finding,
     "GET /v1/limits": schema.LimitsView,
@@ -314,7 +315,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(*[nobody] * 10),
+        Ports(*[nobody] * 11),
         writable=True,
         token="",
     )

@@ -14,12 +14,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of the API. `summary` is a sentence for people; `GET /` lists them all."""
+    """One route of the API. `summary` is a sentence for people; `GET /` lists them all.
+
+    `deed` is what the audit calls it, of routes that change something.
+    """
 
     method: str
     path: str
     handler: Handler
     summary: str
+    deed: str = ""
 
 
 def answer(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -19,8 +19,14 @@ class ArchiveRoutes:
     def routes(self) -> list[Route]:
         one = "/v1/models/{type}/{org}/{name}"
         return [
-            Route("POST", one + "/export", self.export, "the snapshot at ?revision= (main) as one tar file"),
-            Route("POST", "/v1/import", self.import_, "take in such a file, verify and publish it"),
+            Route(
+                "POST",
+                one + "/export",
+                self.export,
+                "the snapshot at ?revision= (main) as one tar file",
+                "export",
+            ),
+            Route("POST", "/v1/import", self.import_, "take in such a file, verify and publish it", "import"),
         ]
 
     async def export(self, request: web.Request) -> web.StreamResponse:

@@ -15,7 +15,7 @@ class HousekeepingRoutes:
         self._housekeeping = housekeeping
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/v1/gc", self.gc, "make room, or with dry_run say what would go")]
+        return [Route("POST", "/v1/gc", self.gc, "make room, or with dry_run say what would go", "gc")]
 
     async def gc(self, request: web.Request) -> web.Response:
         only_parameters(request)

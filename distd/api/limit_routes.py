@@ -17,7 +17,13 @@ class LimitRoutes:
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/v1/limits", self.show, "bandwidth limits in force, where from, and until when"),
-            Route("PUT", "/v1/limits", self.change, "set limits at run time, or take that back with null"),
+            Route(
+                "PUT",
+                "/v1/limits",
+                self.change,
+                "set limits at run time, or take that back with null",
+                "limits set",
+            ),
         ]
 
     async def show(self, request: web.Request) -> web.Response:

@@ -24,10 +24,10 @@ class ModelRoutes:
             Route("GET", "/v1/models", self.list, "repos held, with their revisions; on ?nodes= or ?zone="),
             Route("GET", one, self.get, "one repo held; _ stands for no org"),
             Route("GET", one + "/nodes", self.on_nodes, "which members have it at ?revision= (main)"),
-            Route("DELETE", one, self.remove, "remove it, or only ?revision="),
-            Route("PUT", one + "/pin", self.pin, "protect it (or ?revision=) from removal"),
-            Route("DELETE", one + "/pin", self.unpin, "take the pin away"),
-            Route("POST", one + "/verify", self.verify, "hash its files again"),
+            Route("DELETE", one, self.remove, "remove it, or only ?revision=", "remove"),
+            Route("PUT", one + "/pin", self.pin, "protect it (or ?revision=) from removal", "pin"),
+            Route("DELETE", one + "/pin", self.unpin, "take the pin away", "unpin"),
+            Route("POST", one + "/verify", self.verify, "hash its files again", "verify"),
         ]
 
     async def list(self, request: web.Request) -> web.Response:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
-
 from aiohttp import web
 
 from distd.api.answers import Route, answer
 from distd.api.audience import AUDIENCE, audience
 from distd.api.bodies import only_parameters, query_value
+from distd.api.moments import since
 from distd.api.paging import page_after, page_cursor, page_limit
 from distd.api.ports import Node, Nodes
 from distd.api.schema import Page
-from distd.errors import InvalidRequest
-from distd.units import parse_duration
 
 
 class NodeRoutes:
@@ -64,25 +60,9 @@ class NodeRoutes:
 
     async def rates(self, request: web.Request) -> web.Response:
         only_parameters(request, "since", "peer")
-        rates = await self._node.rates(_since(request), query_value(request, "peer"))
+        rates = await self._node.rates(since(request, "24h"), query_value(request, "peer"))
         return answer(Page(list(rates), None))
 
     async def doctor(self, request: web.Request) -> web.Response:
         only_parameters(request)
         return answer(Page(list(await self._node.diagnose()), None))
-
-
-def _since(request: web.Request) -> float:
-    """`24h` before now, or a moment in RFC 3339, as epoch seconds; a day ago where nothing is said. Raises InvalidRequest."""
-    text = query_value(request, "since") or "24h"
-    try:
-        return time.time() - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise InvalidRequest(
-            f'since={text!r} is neither a duration ("24h", "7d") nor a time ("2026-01-31T22:00:00Z")'
-        ) from None

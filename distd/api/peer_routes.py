@@ -23,9 +23,9 @@ class PeerRoutes:
         one = "/v1/peers/{name}"
         return [
             Route("GET", "/v1/bans", self.bans, "members that are banned here, by whom and why"),
-            Route("PUT", one + "/ban", self.ban, "have nothing to do with it; on ?nodes= or ?zone="),
-            Route("DELETE", one + "/ban", self.unban, "let it back; on ?nodes= or ?zone="),
-            Route("DELETE", one, self.forget, "drop a dead member from everybody's list"),
+            Route("PUT", one + "/ban", self.ban, "have nothing to do with it; on ?nodes= or ?zone=", "ban"),
+            Route("DELETE", one + "/ban", self.unban, "let it back; on ?nodes= or ?zone=", "unban"),
+            Route("DELETE", one, self.forget, "drop a dead member from everybody's list", "forget"),
         ]
 
     async def bans(self, request: web.Request) -> web.Response:

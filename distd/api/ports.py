@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from distd.api.audit_schema import AuditView
 from distd.api.figures import Figures
 from distd.api.housekeeping_schema import GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
@@ -201,6 +202,18 @@ class Nodes(Protocol):
         """As `Peering.unban` on each but the member itself."""
 
 
+class Audit(Protocol):
+    """Who changed what."""
+
+    async def note(self, deed: str, subject: str, outcome: str, detail: str) -> None:
+        """Writes down what the present actor did or was refused; never fails."""
+
+    async def page(
+        self, after: str | None, limit: int, *, since: float, deed: str, text: str
+    ) -> tuple[list[AuditView], str | None]:
+        """Newest first. `deed` empty: all; `text`: within actor or subject."""
+
+
 class Peering(Protocol):
     """This node's say over its cluster. `by` is on whose behalf."""
 
@@ -236,3 +249,4 @@ class Ports:
     housekeeping: Housekeeping
     peering: Peering
     archives: Archives
+    audit: Audit

@@ -19,9 +19,9 @@ class PrefetchRoutes:
         one = "/v1/prefetch/{id}"
         return [
             Route("GET", "/v1/prefetch", self.list, "what is kept present: last run, next run, and why"),
-            Route("POST", "/v1/prefetch", self.add, "keep a repo present from now on"),
-            Route("DELETE", one, self.remove, "no longer; what it brought stays"),
-            Route("POST", one + "/run", self.run, "run an entry now"),
+            Route("POST", "/v1/prefetch", self.add, "keep a repo present from now on", "prefetch add"),
+            Route("DELETE", one, self.remove, "no longer; what it brought stays", "prefetch rm"),
+            Route("POST", one + "/run", self.run, "run an entry now", "prefetch run"),
         ]
 
     async def list(self, request: web.Request) -> web.Response:

@@ -29,12 +29,14 @@ class PullRoutes:
     def routes(self) -> list[Route]:
         one = "/v1/pulls/{id}"
         return [
-            Route("POST", "/v1/pulls", self.submit, "start a pull; the body names repo and selection"),
+            Route(
+                "POST", "/v1/pulls", self.submit, "start a pull; the body names repo and selection", "pull"
+            ),
             Route("GET", "/v1/pulls", self.list, "pulls, newest first; ?state= selects"),
             Route("GET", one, self.get, "one pull with its files"),
-            Route("DELETE", one, self.cancel, "cancel it; the record stays"),
-            Route("POST", one + "/pause", self.pause, "pause it"),
-            Route("POST", one + "/resume", self.resume, "resume it"),
+            Route("DELETE", one, self.cancel, "cancel it; the record stays", "cancel"),
+            Route("POST", one + "/pause", self.pause, "pause it", "pause"),
+            Route("POST", one + "/resume", self.resume, "resume it", "resume"),
             Route("GET", one + "/story", self.story, "its events, oldest first"),
             Route("GET", "/v1/plan", self.plan, "what a pull of ?repo= would do; changes nothing"),
             Route(

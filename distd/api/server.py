@@ -13,6 +13,8 @@ from aiohttp import web
 from distd import __version__
 from distd.api.access import ACCESS, Access, access
 from distd.api.archive_routes import ArchiveRoutes
+from distd.api.audit_routes import AuditRoutes
+from distd.api.auditing import audited
 from distd.api.bodies import BODY_BYTES_MAX
 from distd.api.browsers import known_host, same_origin
 from distd.api.dashboard import Dashboard
@@ -65,14 +67,10 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
     `token` empty: none is asked for, and TCP clients may change things only when `writable`, which is
     for listeners on loopback. The unix socket needs neither. `app[ACCESS].token` can be replaced later.
     """
-    app = web.Application(
-        client_max_size=BODY_BYTES_MAX,
-        middlewares=[problems, known_host(ports.node), same_origin, access],
-    )
-    app[ACCESS] = Access(writable, token)
     index = Index(
         NodeRoutes(ports.node, ports.nodes).routes()
         + PeerRoutes(ports.peering, ports.nodes).routes()
+        + AuditRoutes(ports.audit).routes()
         + MetricRoutes(ports.monitoring).routes()
         + PullRoutes(ports.pulls).routes()
         + ModelRoutes(ports.models, ports.nodes).routes()
@@ -82,7 +80,13 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         + ArchiveRoutes(ports.archives).routes(),
         Dashboard(),
     )
-    for route in index.routes():
+    routes = tuple(index.routes())
+    app = web.Application(
+        client_max_size=BODY_BYTES_MAX,
+        middlewares=[problems, known_host(ports.node), same_origin, access, audited(ports.audit, routes)],
+    )
+    app[ACCESS] = Access(writable, token)
+    for route in routes:
         app.router.add_route(route.method, route.path, route.handler)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, route.handler)

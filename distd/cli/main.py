@@ -39,6 +39,7 @@ COMMANDS = {
     "export": "Write a held repo into one file.",
     "import": "Take in a file that export wrote.",
     "peers": "List the members of the cluster.",
+    "audit": "Show who pulled, removed, pinned or banned what.",
     "limits": "Show or set the node's bandwidth limits.",
     "prefetch": "List, add or remove what is kept present.",
     "rates": "Show rates now and by the hour.",

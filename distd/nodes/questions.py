@@ -67,3 +67,19 @@ def meant(question: RemoveAsked | PinAsked) -> tuple[Repo, str | None]:
     """The repo and revision that a member names, checked as those of a client are. Raises InvalidRequest."""
     repo = parse_repo(question.repo, question.type)
     return repo, None if question.revision is None else parse_revision(question.revision)
+
+
+def deed_of(question: Question) -> tuple[str, str] | None:
+    """What the audit calls it, and what it is about; None for what changes nothing."""
+    match question:
+        case RemoveAsked():
+            return "remove", _about(question)
+        case PinAsked(pinned=pinned):
+            return "pin" if pinned else "unpin", _about(question)
+        case BanAsked(member, banned=banned):
+            return "ban" if banned else "unban", member
+    return None
+
+
+def _about(question: RemoveAsked | PinAsked) -> str:
+    return f"{question.repo}@{question.revision}" if question.revision else question.repo

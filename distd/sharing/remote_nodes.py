@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -10,12 +10,15 @@ import msgspec
 from distd.actors import acting, actor, on_behalf
 from distd.core.audience import Node
 from distd.nodes.own import OwnAnswers
-from distd.nodes.questions import Question, Reply
+from distd.nodes.questions import Question, Reply, deed_of
 from distd.sharing.asking_nodes import asked, known_nodes, read
 from peers.cluster import Cluster
 from peers.cluster_errors import MemberUnknown
 
 NODE = "node"
+
+Noted = Callable[[str, str, str], Awaitable[None]]
+"""Writes down a deed, its subject and its outcome, of the present actor."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -28,10 +31,11 @@ class _Envelope(msgspec.Struct, frozen=True):
 class RemoteNodes:
     """Implements `operations.Members`. Make it once this node can answer: from then on it answers others."""
 
-    def __init__(self, cluster: Cluster, own: OwnAnswers) -> None:
+    def __init__(self, cluster: Cluster, own: OwnAnswers, noted: Noted) -> None:
         self.me = cluster.me
         self._cluster = cluster
         self._own = own
+        self._noted = noted
         cluster.register(NODE, self._on_question)
 
     def known(self) -> Sequence[Node]:
@@ -42,8 +46,14 @@ class RemoteNodes:
 
     async def _on_question(self, sender: str, body: bytes) -> bytes:
         asked_for = read(body, _Envelope)
+        question = asked_for.question
+        if sender == self.me:  # a person's request to this node, which is written down where it came in
+            return msgspec.msgpack.encode(await self._own.reply(question))
         with acting(on_behalf(sender, asked_for.by)):
-            return msgspec.msgpack.encode(await self._own.reply(asked_for.question))
+            reply = await self._own.reply(question)
+            if deed := deed_of(question):
+                await self._noted(*deed, reply.problem.code if reply.problem else "done")
+            return msgspec.msgpack.encode(reply)
 
 
 class MemberCircle:

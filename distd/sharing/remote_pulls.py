@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from distd.actors import acting, on_behalf
 from distd.api.schema import PullRequest
 from distd.core.audience import Node, NodeSilent
 from distd.core.fleet import Report, Verb
 from distd.errors import DistdError
 from distd.pulls.own_part import OwnPart
 from distd.sharing.asking_nodes import asked, known_nodes, read
+from distd.sharing.remote_nodes import Noted
 from peers.cluster import Cluster
 from peers.cluster_errors import CallRefused
 
@@ -41,10 +43,11 @@ class ReportWord(msgspec.Struct, frozen=True):
 class RemotePulls:
     """Implements `fleet.Nodes`. Make it once this node's pulls are open: from then on it answers others."""
 
-    def __init__(self, cluster: Cluster, own: OwnPart) -> None:
+    def __init__(self, cluster: Cluster, own: OwnPart, noted: Noted) -> None:
         self.me = cluster.me
         self._cluster = cluster
         self._own = own
+        self._noted = noted
         cluster.register("pull", self._on_start)
         cluster.register("pull_status", self._on_look)
         cluster.register("pull_control", self._on_steer)
@@ -74,7 +77,9 @@ class RemotePulls:
         try:
             report = await self._own.start(request)
         except DistdError as error:
+            await self._note(sender, "pull", request.repo, error.code)
             raise CallRefused(error.code, str(error), error.retryable) from error
+        await self._note(sender, "pull", f"{request.repo}@{request.revision}")
         return msgspec.msgpack.encode(ReportWord(report))
 
     async def _on_look(self, sender: str, body: bytes) -> bytes:
@@ -87,4 +92,11 @@ class RemotePulls:
             report = await self._own.steer(steering.pull_id, steering.verb)
         except DistdError as error:
             raise CallRefused(error.code, str(error), error.retryable) from error
+        await self._note(sender, steering.verb, steering.pull_id)
         return msgspec.msgpack.encode(ReportWord(report))
+
+    async def _note(self, sender: str, deed: str, subject: str, outcome: str = "done") -> None:
+        """For whom a member coordinates, its own audit says."""
+        if sender != self.me:
+            with acting(on_behalf(sender, "")):
+                await self._noted(deed, subject, outcome)

@@ -65,6 +65,17 @@ CREATE TABLE rates (
     PRIMARY KEY (hour, source, peer)
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    time REAL NOT NULL,
+    actor TEXT NOT NULL,
+    deed TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+""",
 )
 """Step by step, what each version of the schema adds to the one before; a step that was released stays as it is."""
 SCHEMA_VERSION = len(_STEPS)

@@ -43,6 +43,7 @@ from distd.api.schema import (
     VerifyView,
 )
 from distd.api.server import build_app
+from distd.audit import AuditService
 from distd.config.sections import LimitsSection, LimitWindow, PrefetchEntry
 from distd.core.audience import Node
 from distd.core.bans import Ban
@@ -58,6 +59,7 @@ from distd.pacing import Pacer
 from distd.peering import PeeringService
 from distd.prefetch import Nobody, PrefetchService
 from distd.pulls.estimating import estimate_view
+from distd.state.audit import AuditEntry
 
 COMMIT = "c0ffee" + "0" * 34
 MOMENT = "2026-01-02T03:04:05Z"
@@ -432,6 +434,32 @@ class MemoryMonitoring:
         )
 
 
+class MemoryAuditTable:
+    """The audit without a database; `broken`: it cannot be written."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+        self.broken = False
+
+    async def add(self, time: float, actor: str, deed: str, subject: str, outcome: str, detail: str) -> None:
+        if self.broken:
+            raise StorageFailed("distd.sqlite", "disk I/O error")
+        self.entries.append(AuditEntry(len(self.entries) + 1, time, actor, deed, subject, outcome, detail))
+
+    async def page(
+        self, before: int | None, limit: int, *, since: float, deed: str, text: str
+    ) -> list[AuditEntry]:
+        found = [
+            entry
+            for entry in reversed(self.entries)
+            if (before is None or entry.seq < before)
+            and entry.time >= since
+            and deed in ("", entry.deed)
+            and (text in entry.actor or text in entry.subject)
+        ]
+        return found[:limit]
+
+
 class MemoryBanTable:
     """Bans without a database; `broken`: it cannot be written."""
 
@@ -491,8 +519,10 @@ class MemoryDaemon:
         self.limits = LimitService(section, MemoryLimitTable(), LoneBandwidth(Pacer()), wall=lambda: MONDAY)
         self.monitoring = MemoryMonitoring(self.node)
         self.housekeeping = MemoryHousekeeping()
+        self.audit_table = MemoryAuditTable()
+        self.audit = AuditService(self.audit_table, wall=lambda: MONDAY)
         self.circle = MemoryCircle(self.node)
-        self.peering = PeeringService(self.circle, MemoryBanTable())
+        self.peering = PeeringService(self.circle, MemoryBanTable(), self.audit.note)
         self.answers = OwnAnswers(self.node, self.models, self.peering)
         self.nodes = NodeOperations(LoneMember("gpu-01", "", self.answers))
         self.archives = MemoryArchives(self.models)
@@ -509,6 +539,7 @@ class MemoryDaemon:
             self.housekeeping,
             self.peering,
             self.archives,
+            self.audit,
         )
         return build_app(ports, writable=writable, token=token)
 

@@ -55,6 +55,14 @@ def test_what_one_member_refuses_is_told_and_the_others_do_it(fleet: Fleet, repo
     assert rows["n1"]["error"]["code"] == "conflict"
     assert ran.returncode == 1
     assert "removing failed on 1 of 3 nodes: n1" in ran.stderr
+    audit = fleet.members[1].get(f"/v1/audit?text={repo.id}")["items"]
+    assert [(entry["deed"], entry["outcome"]) for entry in audit] == [
+        ("remove", "conflict"),
+        ("pin", "done"),
+        ("pull", "done"),
+    ]
+    ran = distctl(n0, "audit", "--deed", "remove")
+    assert f"remove  {repo.id}  done     nodes=all" in ran.stdout
     assert distctl(n0, "unpin", repo.id, "--nodes", "n1").returncode == 0
     ran = distctl(n0, "rm", "--zone", "rack-1", repo.id)
     assert ran.returncode == 1
@@ -73,7 +81,11 @@ def test_a_member_banned_everywhere_works_alone_until_it_is_let_back(fleet: Flee
         assert (ban["member"], ban["reason"]) == ("n2", "bad DIMM")
         (banned,) = (peer for peer in member.get("/v1/peers")["items"] if peer["name"] == "n2")
         assert banned["ban"] == "bad DIMM"
-    assert n1.get("/v1/bans")["items"][0]["by"].startswith("member n0")
+    assert n1.get("/v1/bans")["items"][0]["by"] == "member n0 (somebody at 127.0.0.1)"
+    entry = n1.get("/v1/audit?deed=ban")["items"][0]
+    assert (entry["actor"], entry["subject"]) == ("member n0 (somebody at 127.0.0.1)", "n2")
+    (entry,) = n0.get("/v1/audit?deed=ban")["items"]
+    assert (entry["actor"], entry["subject"]) == ("somebody at 127.0.0.1", "n2")
     row = rows_of(fleet, "/v1/status?nodes=n2")["n2"]
     assert "n2 is banned here (bad DIMM)" in row["error"]["detail"]
     until(lambda: n2.get("/v1/status")["cluster"]["reachable"] == 1, "the banned one to be alone", 60.0)

@@ -35,7 +35,9 @@ async def test_a_new_file_is_migrated_from_nothing(tmp_path: Path) -> None:
     database = await Database.open(str(path))
     assert await version_of(database) == SCHEMA_VERSION
     await database.close()
-    assert tables(path) == {"pulls", "story", "snapshots", "settings", "prefetch", "rates"}
+    assert tables(path) - {"sqlite_sequence"} == {
+        *("pulls", "story", "snapshots", "settings", "prefetch", "rates", "audit")
+    }
 
 
 async def test_what_an_earlier_version_wrote_is_kept_and_gets_what_was_added(tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ async def test_what_an_earlier_version_wrote_is_kept_and_gets_what_was_added(tmp
     database = await Database.open(str(path))
     row = ("models--a--b", "0" * 40, b"{}")
     await database.run(lambda db: db.execute("INSERT INTO snapshots VALUES (?, ?, ?)", row))
-    for added in ("settings", "prefetch", "rates"):
+    for added in ("settings", "prefetch", "rates", "audit"):
         await database.run(lambda db, name=added: db.execute(f"DROP TABLE {name}"))
     await database.close()
     set_version(path, 1)
@@ -51,7 +53,7 @@ async def test_what_an_earlier_version_wrote_is_kept_and_gets_what_was_added(tmp
     assert await version_of(database) == SCHEMA_VERSION
     assert await database.run(lambda db: db.execute("SELECT * FROM snapshots").fetchall()) == [row]
     await database.close()
-    assert {"settings", "rates"} <= tables(path)
+    assert {"settings", "rates", "audit"} <= tables(path)
 
 
 async def test_an_empty_file_counts_as_a_new_one(tmp_path: Path) -> None:
