@@ -26,6 +26,7 @@ from distd.config.checks import is_loopback
 from distd.config.sections import ClusterSection, LimitsSection, PrefetchEntry
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
+from distd.core.access import AllowList
 from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.diagnosis.examination import Examination
@@ -52,6 +53,7 @@ from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
 from distd.rates import RateHistory
 from distd.service_manager import ServiceManager
+from distd.sharing.access import asking_the_hub, own_part
 from distd.sharing.bandwidth import Pacers
 from distd.sharing.credentials import read_credentials
 from distd.sharing.health import cluster_checks
@@ -196,6 +198,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             stack,
             blobs=blobs,
             fetcher=fetcher,
+            manifests=manifests,
             hub_meter=transfers.hub_meter,
             peers_meter=peers_meter,
             tally=tally,
@@ -217,7 +220,12 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             pacers=pacers,
             company_awaited_s=awaited_s,
         )
-        chosen = supply = Supply(transfers, member.sharing, once, company_awaited_s=awaited_s)
+        may_share = own_part(AllowList(config.cluster.allow), config.node.name, config.node.zone)
+        chosen = supply = Supply(
+            transfers, member.sharing, once, may_share=may_share, company_awaited_s=awaited_s
+        )
+        if config.cluster.gated == "own_access":
+            fetcher.locate = None  # a URL that another member was given would be its access, not ours
         in_work = chosen.in_work
         stack.callback(chosen.close)
     audit = AuditService(AuditTable(database))
@@ -267,6 +275,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         unreserved_bytes=lambda: pulls.unreserved_bytes(),
         room=eviction,
         others=once.others if once else None,
+        check_access=asking_the_hub(fetcher) if once and config.cluster.gated == "own_access" else None,
     )
     archives = ArchiveService(models, blobs, manifests, planner)
     cluster_meter = Meter()

@@ -18,7 +18,7 @@ from peers import membership as gossip
 from peers.auth import START_ID_BYTES
 from peers.cluster_client import ClusterClient, Sink
 from peers.cluster_errors import ListenRefused, MemberBanned, MemberUnknown
-from peers.cluster_server import CallHandler, ClusterServer, Identity, Patience, StreamHandler
+from peers.cluster_server import CallHandler, ClusterServer, Gate, Identity, Patience, StreamHandler
 from peers.gossiping import GOSSIP, GOSSIP_TIMEOUT_S, Gossiping
 from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MemberEntry, MemberFacts, Membership, MemberState, TellLive
@@ -265,6 +265,15 @@ class Cluster:
         self._server.change_credentials(self._secret, tls)
         self._client.change_credentials(self._secret, tls)
         self.change_facts(self.facts)
+
+    def guard(self, gate: Gate) -> None:
+        """Have everything that other members ask looked at first."""
+        self._server.gate = gate
+
+    def zone_of(self, member: str) -> str:
+        """What the member says its zone is; empty when it is not known."""
+        entry = self._running.table.entry(member)
+        return entry.facts.zone if entry is not None else ""
 
     def wire_version_with(self, member: str) -> int:
         """The wire version in which to write to a member: the lower of its and ours. Raises MemberUnknown."""

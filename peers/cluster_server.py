@@ -16,7 +16,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import hdrs, web
@@ -35,6 +35,17 @@ RequestHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResp
 
 StreamHandler: TypeAlias = Callable[[str, Mapping[str, str]], AsyncGenerator[bytes, None]]
 """Takes the sender's name and the query, and yields the stream's bytes in parts of any size."""
+
+
+class Gate(Protocol):
+    """Looks at what a member asks before the handler of that name does."""
+
+    async def call(self, sender: str, name: str, body: bytes) -> bytes:
+        """The body that the handler is given. Raises CallRefused."""
+
+    async def stream(self, sender: str, name: str, query: Mapping[str, str]) -> None:
+        """Raises CallRefused."""
+
 
 CALL_PATH = "/c1/"
 STREAM_PATH = "/s1/"
@@ -208,6 +219,7 @@ class ClusterServer:
         self.calls: dict[str, CallHandler] = {}
         self.streams: dict[str, StreamHandler] = {}
         self.banned: Mapping[str, str] = {}
+        self.gate: Gate | None = None
         """Members that are refused whatever they ask, and why."""
         self._me = me
         self._wall = wall
@@ -306,6 +318,8 @@ class ClusterServer:
         if handler is None:
             raise CallRefused("not_found", "no such call")
         try:
+            if self.gate is not None and sender != self._me.name:
+                body = await self.gate.call(sender, name, body)
             answer = await handler(sender, body)
         except CallRefused:
             raise
@@ -323,6 +337,8 @@ class ClusterServer:
         if handler is None:
             raise CallRefused("not_found", "no such stream")
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if self.gate is not None:
+            await self.gate.stream(proof.sender, parts.path.removeprefix(STREAM_PATH), query)
         chain = FrameChain(keys, proof.nonce)
         async with aclosing(handler(proof.sender, query)) as source:
             part = await anext(source, None)

@@ -15,6 +15,7 @@ import msgspec
 from distd.config.faults import Fault
 from distd.config.kinds import split_listen
 from distd.config.sections import Config
+from distd.core.access import AllowList
 from distd.core.limits import LIMIT_KEYS, RATE_MIN_BYTES_PER_S
 from distd.core.refs import parse_ref
 from distd.errors import DistdError
@@ -178,6 +179,11 @@ def _check_cluster(config: Config, fault: Callable[[str, object, str], None]) ->
     if split_listen(config.swarm.listen or "[::]:0")[1] == 65535:
         fault("swarm.listen", config.swarm.listen, "leaves no next port, which is taken too: at most 65534")
     _check_tls(config, fault)
+    for position, line in enumerate(config.cluster.allow):
+        try:
+            AllowList((line,))
+        except DistdError as error:
+            fault(f"cluster.allow[{position}]", line, str(error))
 
 
 def _check_tls(config: Config, fault: Callable[[str, object, str], None]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -124,8 +124,11 @@ class Planner:
         unreserved_bytes: Callable[[], int],
         room: Room,
         others: Others | None = None,
+        check_access: Callable[[Manifest, ManifestFile], Awaitable[None]] | None = None,
     ) -> None:
+        """`check_access` is asked about the largest missing file before anything of a plan is taken from `others`."""
         self._others = others
+        self._check_access = check_access
         self._room = room
         self._resolver = resolver
         self._manifests = manifests
@@ -164,6 +167,9 @@ class Planner:
                 journalled = self._blobs.incoming_bytes(file.etag)
                 reused = sum(journalled.values()) if journalled else 0
                 needs[file.etag] = BlobNeed(file.etag, file.size_bytes, file.path, reused)
+        if self._check_access is not None and needs:
+            missing = (file for file in selection.files if file.etag in needs)
+            await self._check_access(manifest, max(missing, key=lambda file: file.size_bytes))
         elsewhere = await self._held_by_others(needs)
         if needs.keys() - elsewhere:
             if trouble is not None:

@@ -70,6 +70,7 @@ class BlobDriver:
         self._incoming: IncomingBlob | None = None
         self._hasher: PrefixHasher | None = None
         self._hashed_once = False
+        self._sharers: Callable[[frozenset[str]], frozenset[str]] = frozenset
         self._spans: HubSpans | None = None
         self._from_hub: set[int] = set()
         self._machine: BlobMember | None = None
@@ -121,10 +122,11 @@ class BlobDriver:
                 received=self._count_hub,
                 dropped=means.tally.hub_repeated,
             )
+        self._sharers = await means.sharers(blob.name)
         self._machine = BlobMember(
             blob,
             means.neighbours.me,
-            means.neighbours.live(),
+            self._sharers(means.neighbours.live()),
             time.monotonic(),
             journalled=journal,
             claims=claims,
@@ -136,6 +138,9 @@ class BlobDriver:
         self._duplicates = Duplicates(blob, means.neighbours.me, self._machine.ledger, means.tally)
         self._spawn(self._do_in_order())
         self.feed(event.Ticked())
+
+    def members_changed(self, live: frozenset[str]) -> None:
+        self.feed(event.MembersChanged(self._sharers(live)))
 
     def feed(self, happened: event.MemberEvent) -> None:
         """Something happened; what follows is done in order."""

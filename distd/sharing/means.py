@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +55,8 @@ class Means:
     neighbours: Neighbours
     terms: Callable[[], SwarmTerms]
     """Under which swarms are entered now."""
+    sharers: Callable[[str], Awaitable[Callable[[frozenset[str]], frozenset[str]]]]
+    """Tells for a blob with whom of the live members it is shared."""
     may_fetch: bool
     link: HubLink
     hub_meter: Meter

@@ -1,7 +1,6 @@
 """Blobs shared with the cluster: a blob driver for each, the leads this node hosts, and the words between members.
 
-Implements the same port as `pulls.transfers.Transfers`, so that a pull does not know whether its blobs
-come through a swarm.
+Implements the port of `pulls.transfers.Transfers`: a pull does not know whether its blobs come through a swarm.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,6 +19,7 @@ from distd.core.tally import Tally
 from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
+from distd.sharing.access import Sharers
 from distd.sharing.calls import ANSWER_GRACE_S, LEAD, REPORT, WANTED, Calls, asked_of_lead, probed
 from distd.sharing.driver import BlobDriver
 from distd.sharing.lead_host import LeadHost, NotAnswered
@@ -73,6 +73,7 @@ class Sharing:
         *,
         blobs: BlobStore,
         fetcher: Fetcher,
+        sharers: Callable[[str], Awaitable[Sharers]],
         may_fetch: bool,
         hub_meter: Meter,
         peers_meter: Meter,
@@ -90,6 +91,7 @@ class Sharing:
             swarm=engine,
             neighbours=self,
             terms=lambda: cluster.swarm_terms,
+            sharers=sharers,
             may_fetch=may_fetch,
             link=HubLink(),
             hub_meter=hub_meter,
@@ -202,7 +204,6 @@ class Sharing:
 
     @property
     def in_swarms(self) -> bool:
-        """Whether any swarm is open here."""
         return any(driver.swarm.kind is not None for driver in self._drivers.values())
 
     # The engine's side.
@@ -238,8 +239,8 @@ class Sharing:
 
     def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
         named = set(members) - {self.me, *self._cluster.bans}
-        facts = [known.facts for known in self._cluster.members() if known.name in named]
-        addresses = [told.hot_address if kind is Kind.HOT else told.sealed_address for told in facts]
+        told = [each.facts for each in self._cluster.members() if each.name in named]
+        addresses = (each.hot_address if kind is Kind.HOT else each.sealed_address for each in told)
         return [Endpoint(*split(address)) for address in addresses if address]
 
     async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
@@ -272,7 +273,7 @@ class Sharing:
         view = self._cluster.view
         self._leads.members_changed(led.LiveMembersChanged(view.live, view.hub_down_cluster, view.hub_busy))
         for driver in self._drivers.values():
-            driver.feed(event.MembersChanged(view.live))
+            driver.members_changed(view.live)
             if driver.swarm.outdated:
                 driver.feed(event.SwarmTermsChanged())
 

@@ -9,17 +9,20 @@ from pathlib import Path
 
 from distd.config import Config
 from distd.config.kinds import split_listen
+from distd.core.access import AllowList
 from distd.core.hub_share import HubShare
 from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.errors import InvalidRequest
 from distd.hub.fetcher import Fetcher
+from distd.sharing.access import Gate, everybody
 from distd.sharing.bandwidth import MemberBandwidth, Pacers
 from distd.sharing.company import Company, tag_of
 from distd.sharing.credentials import Credentials, read_credentials
 from distd.sharing.remembered import Remembered
 from distd.sharing.service import Sharing
 from distd.store.blobs import BlobStore
+from distd.store.manifests import ManifestStore
 from peers.addresses import is_wildcard, join
 from peers.cluster import Cluster, ClusterSettings
 from peers.cluster_errors import ClusterError
@@ -63,6 +66,7 @@ async def open_sharing(
     *,
     blobs: BlobStore,
     fetcher: Fetcher,
+    manifests: ManifestStore,
     hub_meter: Meter,
     peers_meter: Meter,
     tally: Tally,
@@ -116,12 +120,18 @@ async def open_sharing(
                 facts=facts,
             )
         )
+        sharers = everybody
+        if config.cluster.allow:
+            gate = Gate(cluster, manifests, AllowList(config.cluster.allow))
+            cluster.guard(gate)
+            sharers = gate.sharers
         share = HubShare(config.node.name)
         sharing = Sharing(
             cluster,
             engine,
             blobs=blobs,
             fetcher=fetcher,
+            sharers=sharers,
             may_fetch=config.hub.fetch,
             hub_meter=hub_meter,
             peers_meter=peers_meter,

@@ -8,10 +8,12 @@ not needed, since a swarm of one fetches for itself.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from distd.core.desk_events import Order
 from distd.core.estimate import Outlook
 from distd.core.rates import SourceMeter
+from distd.core.refs import Repo
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.supply import BlobListener
 from distd.pulls.transfers import Transfers
@@ -31,12 +33,21 @@ class Supply:
     """Implements `BlobSupply`. With `company_awaited_s` of 0 nothing is waited for; `close` it before both ways."""
 
     def __init__(
-        self, alone: Transfers, sharing: Sharing, once: AskedOnce, *, company_awaited_s: float = 0.0
+        self,
+        alone: Transfers,
+        sharing: Sharing,
+        once: AskedOnce,
+        *,
+        may_share: Callable[[Repo], bool] = lambda repo: True,
+        company_awaited_s: float = 0.0,
     ) -> None:
+        """Blobs of repos that `may_share` denies are fetched alone, as the other members would refuse them."""
         self._alone = alone
         self._once = once
         self._small = once.small
         self._sharing = sharing
+        self._may_share = may_share
+        self._kept_alone: set[str] = set()
         self._deferred: list[_Deferred] = []
         self._awaiting: asyncio.TimerHandle | None = None
         if company_awaited_s:
@@ -88,11 +99,17 @@ class Supply:
         etag, size_bytes = remote.file.etag, remote.file.size_bytes
         if self._sharing.knows(etag):
             return self._sharing
+        if not self._may_share(remote.repo):
+            self._kept_alone = {each for each in self._kept_alone if self._alone.knows(each)} | {etag}
+            return self._alone
         if 0 < size_bytes < SMALL_BYTES and (self._small.knows(etag) or self._sharing.has_company):
             return self._small
         if self._alone.knows(etag) or remote.file.size_bytes == 0:
             return self._alone
         return self._sharing if self._sharing.has_company else self._alone
+
+    def _keeps_alone(self, etag: str) -> bool:
+        return etag in self._kept_alone or self._once.keeps(etag)
 
     def _await_no_longer(self) -> None:
         if self._awaiting:
@@ -107,7 +124,7 @@ class Supply:
             return
         if self._awaiting:
             self._await_no_longer()
-        for released in self._alone.release_all(self._once.keeps):
+        for released in self._alone.release_all(self._keeps_alone):
             etag = released.remote.file.etag
             small = released.remote.file.size_bytes < SMALL_BYTES
             if not small:

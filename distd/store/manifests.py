@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,15 @@ class ManifestStore:
         self._workers = workers
         self._dir_mode = dir_mode
         self._saving_refs = asyncio.Lock()
+        self.on_saved: Callable[[], None] = lambda: None
+        """Called, on the event loop, after a manifest was kept."""
 
     async def save(self, manifest: Manifest) -> None:
         """Keeps the manifest; replaces one of the same commit. Raises NoSpace, StorageFailed."""
         await self._workers.run(
             self._write, self._path(manifest.repo, f"{manifest.commit}.json"), to_json(manifest)
         )
+        self.on_saved()
 
     def load(self, repo: Repo, commit: str) -> Manifest | None:
         """The kept manifest, every path and hash in it checked anew, or None."""

@@ -48,6 +48,8 @@ OTHER: dict[str, tuple[str, object]] = {
     "cluster.join": ("a:1,[::1]:2", ("a:1", "[::1]:2")),
     "cluster.secret_file": ("/etc/hostname", "/etc/hostname"),
     "cluster.wire_version": ("0", 0),
+    "cluster.allow": ("org/* n1 zone:a,o/b n2", ("org/* n1 zone:a", "o/b n2")),
+    "cluster.gated": ("own_access", "own_access"),
     "cluster.tls_cert_file": ("/etc/passwd", "/etc/passwd"),
     "cluster.tls_key_file": ("/etc/passwd", "/etc/passwd"),
     "cluster.tls_ca_file": ("/etc/passwd", "/etc/passwd"),
@@ -369,6 +371,8 @@ def test_a_listener_for_members_beyond_loopback_may_have_tls_instead(load: Load)
         ("swarm.listen=127.0.0.1:65535", "leaves no next port"),
         ("swarm.encryption=tls", "needs cluster.tls_cert_file, tls_key_file and tls_ca_file"),
         ("cluster.secret_file=/nowhere", "cannot be read"),
+        ("cluster.allow=meta-llama/*", "allows nobody: write"),
+        ("cluster.allow=llama gpu-1", "allows nobody: write"),
     ],
 )
 def test_what_a_cluster_cannot_work_with_is_refused(load: Load, setting: str, said: str) -> None:
