@@ -6,8 +6,10 @@ import { h, patch } from "./dom.js";
 import { FINISHED, news, ratesNow, shown, together } from "./fleet.js";
 import { clock } from "./format.js";
 import { footer, header, summary } from "./head.js";
-import { fleetMatrix, flows, memberTable } from "./members.js";
-import { activePulls, pullHistory } from "./pulls.js";
+import { pullHistory } from "./history.js";
+import { fleetMatrix, flows } from "./matrices.js";
+import { memberTable } from "./members.js";
+import { activePulls } from "./pulls.js";
 
 const LOOK_MS = 1000;
 const LOOK_MS_MAX = 10_000; // between tries while the daemon does not answer
@@ -38,7 +40,7 @@ const byId = (id) => document.getElementById(id);
 async function look() {
   clearTimeout(timer);
   try {
-    await ask1s();
+    await askOften();
     if (Date.now() > lookSlowlyAt) await askSlowly();
     wanted = false;
     lastAnswerAt = Date.now();
@@ -51,15 +53,21 @@ async function look() {
       say("This daemon has a token: enter it to see how the fleet stands.");
     } else {
       waitMs = Math.min(waitMs * 2, LOOK_MS_MAX);
-      say(`No answer from the daemon${lastAnswerAt ? ` since ${clock(lastAnswerAt)}; below is what it said then` : ""}. Trying again.`);
+      say(
+        `No answer from the daemon${lastAnswerAt ? ` since ${clock(lastAnswerAt)}; below is what it said then` : ""}. Trying again.`,
+      );
     }
   }
   draw();
   timer = setTimeout(look, document.hidden ? LOOK_MS_MAX : waitMs);
 }
 
-async function ask1s() {
-  const [status, peers, pulls] = await Promise.all([ask("v1/status"), ask(`v1/peers?limit=${PEERS_MAX}`), ask(`v1/pulls?limit=${PULLS_MAX}`)]);
+async function askOften() {
+  const [status, peers, pulls] = await Promise.all([
+    ask("v1/status"),
+    ask(`v1/peers?limit=${PEERS_MAX}`),
+    ask(`v1/pulls?limit=${PULLS_MAX}`),
+  ]);
   Object.assign(seen, { status, peers: peers.items, pulls: shown(pulls.items, status.node) });
   // A pull that is older than the page of the list is still active.
   const listed = new Set(pulls.items.map((pull) => pull.id));
@@ -104,7 +112,7 @@ function draw() {
     summary(seen),
     activePulls({ active, mayChange: hasToken }),
     rateSection(nowMs),
-    fleetMatrix(seen) ?? h("section", { "data-key": "matrix" }, h("h2", { id: "matrix-title" }, "Models on nodes"), h("p", { class: "empty" }, "No model is held yet.")),
+    fleetMatrix(seen),
     flows(seen),
     memberTable({ ...seen, nowMs }),
     pullHistory({ finished, nowMs }),
@@ -119,7 +127,12 @@ function draw() {
 
 function rateSection(nowMs) {
   const span = SPANS_MS.find((each) => points.length && nowMs - points[0].t < each) ?? SPAN_MS;
-  const legend = h("p", { class: "key" }, h("span", { class: "hub" }, h("b", null, "■"), " from the Hub"), h("span", { class: "peers" }, h("b", null, "■"), " from members"));
+  const legend = h(
+    "p",
+    { class: "key" },
+    h("span", { class: "hub" }, h("b", null, "■"), " from the Hub"),
+    h("span", { class: "peers" }, h("b", null, "■"), " from members"),
+  );
   return h(
     "section",
     { "data-key": "rates", "aria-labelledby": "rates-title" },
@@ -128,7 +141,12 @@ function rateSection(nowMs) {
       "div",
       { class: "pair" },
       h("figure", null, h("figcaption", null, "What arrives at all nodes"), rateChart(points, nowMs, span)),
-      h("figure", null, h("figcaption", null, "What this node got, by the hour"), hourChart(hoursOf(seen.rates, nowMs, HOURS))),
+      h(
+        "figure",
+        null,
+        h("figcaption", null, "What this node got, by the hour"),
+        hourChart(hoursOf(seen.rates, nowMs, HOURS)),
+      ),
     ),
     legend,
   );
@@ -136,7 +154,9 @@ function rateSection(nowMs) {
 
 function titleOf(active) {
   const left = Math.max(...active.map((pull) => pull.eta_s ?? -1));
-  const busy = active.length ? `${active.length} pulling${left >= 0 ? `, ${Math.ceil(left / 60)} min left` : ""} – ` : "";
+  const busy = active.length
+    ? `${active.length} pulling${left >= 0 ? `, ${Math.ceil(left / 60)} min left` : ""} – `
+    : "";
   return `${busy}${seen.status.node} – distd`;
 }
 
@@ -183,29 +203,33 @@ document.addEventListener("click", (event) => {
   } else act(verb, button.dataset.pull);
 });
 
-byId("sure").querySelector("form").addEventListener("submit", () => act("cancel", byId("sure").dataset.pull));
+byId("sure")
+  .querySelector("form")
+  .addEventListener("submit", () => act("cancel", byId("sure").dataset.pull));
 
-byId("token").querySelector("form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const input = byId("token-text");
-  const wrong = byId("token-wrong");
-  try {
-    if (await isRightToken(input.value.trim())) {
-      token.set(input.value.trim());
-      hasToken = true;
-      lookSlowlyAt = 0;
-      byId("token").close();
-      await look();
-    } else {
-      wrong.textContent = "The daemon does not accept this token.";
+byId("token")
+  .querySelector("form")
+  .addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const input = byId("token-text");
+    const wrong = byId("token-wrong");
+    try {
+      if (await isRightToken(input.value.trim())) {
+        token.set(input.value.trim());
+        hasToken = true;
+        lookSlowlyAt = 0;
+        byId("token").close();
+        await look();
+      } else {
+        wrong.textContent = "The daemon does not accept this token.";
+        wrong.hidden = false;
+        input.select();
+      }
+    } catch {
+      wrong.textContent = "The daemon gives no answer.";
       wrong.hidden = false;
-      input.select();
     }
-  } catch {
-    wrong.textContent = "The daemon gives no answer.";
-    wrong.hidden = false;
-  }
-});
+  });
 byId("token").addEventListener("close", () => {
   byId("token-text").value = "";
 });

@@ -35,9 +35,20 @@ export function rateChart(points, nowMs, spanMs) {
     h("span", { class: "y-mid" }, rate(top / 2)),
     h(
       "svg",
-      { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": `Rates of the last ${plural(spanMs / 60000, "minute")}; now ${rate(last.hub)} from the Hub and ${rate(last.peers)} from members` },
+      {
+        viewBox: "0 0 100 100",
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": `Rates of the last ${plural(spanMs / 60000, "minute")}; now ${rate(last.hub)} from the Hub and ${rate(last.peers)} from members`,
+      },
       h("path", { class: "grid", d: "M0 50H100M0 0.5H100" }),
-      h("path", { class: "area hub", d: area(() => 0, (point) => point.hub) }),
+      h("path", {
+        class: "area hub",
+        d: area(
+          () => 0,
+          (point) => point.hub,
+        ),
+      }),
       h("path", { class: "area peers", d: area((point) => point.hub, both) }),
     ),
     h("span", { class: "x-left" }, `${spanMs / 60000} min ago`),
@@ -65,7 +76,12 @@ export function hourChart(hours) {
     h("span", { class: "y-top" }, size(top)),
     h(
       "svg",
-      { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": `Bytes of each of the last ${hours.length} hours, in all ${size(sum("hub"))} from the Hub and ${size(sum("peers"))} from members` },
+      {
+        viewBox: "0 0 100 100",
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": `Bytes of each of the last ${hours.length} hours, in all ${size(sum("hub"))} from the Hub and ${size(sum("peers"))} from members`,
+      },
       h("path", { class: "grid", d: "M0 50H100M0 0.5H100" }),
       bars,
     ),
@@ -78,7 +94,11 @@ export function hourChart(hours) {
 export function hoursOf(rates, nowMs, count) {
   const HOUR_MS = 3_600_000;
   const first = Math.floor(nowMs / HOUR_MS) - count + 1;
-  const hours = Array.from({ length: count }, (_, index) => ({ start: (first + index) * HOUR_MS, hub: 0, peers: 0 }));
+  const hours = Array.from({ length: count }, (_, index) => ({
+    start: (first + index) * HOUR_MS,
+    hub: 0,
+    peers: 0,
+  }));
   for (const source of rates.filter((each) => each.source === "hub" || each.source === "peers")) {
     for (const hour of source.hours) {
       const found = hours[Math.floor(Date.parse(hour.hour) / HOUR_MS) - first];
@@ -92,7 +112,11 @@ export function hoursOf(rates, nowMs, count) {
 export function sourceBar(counted, label) {
   const total = counted.bytes_total;
   const share = (bytes) => (total ? (100 * bytes) / total : 0);
-  const parts = [["reused", counted.bytes_reused], ["peers", counted.bytes_from_peers], ["hub", counted.bytes_from_hub]];
+  const parts = [
+    ["reused", counted.bytes_reused],
+    ["peers", counted.bytes_from_peers],
+    ["hub", counted.bytes_from_hub],
+  ];
   let x = 0;
   const rects = parts.map(([source, bytes]) => {
     const width = Math.min(100 - x, share(bytes));
@@ -103,7 +127,14 @@ export function sourceBar(counted, label) {
   const now = total ? Math.floor((100 * counted.bytes_done) / total) : null;
   return h(
     "div",
-    { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": now },
+    {
+      class: "bar",
+      role: "progressbar",
+      "aria-label": label,
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+      "aria-valuenow": now,
+    },
     h("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, rects),
   );
 }

@@ -43,7 +43,12 @@ export function ago(moment, nowMs) {
 }
 
 export function clock(ms) {
-  return new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  return new Date(ms).toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hour12: false,
+  });
 }
 
 export function plural(count, noun) {
@@ -66,5 +71,7 @@ export function limitWord(limitedBy) {
 }
 
 export function pullName(pull) {
-  return pull.revision === "main" ? pull.repo : `${pull.repo}@${pull.revision === pull.commit ? pull.commit.slice(0, 8) : pull.revision}`;
+  return pull.revision === "main"
+    ? pull.repo
+    : `${pull.repo}@${pull.revision === pull.commit ? pull.commit.slice(0, 8) : pull.revision}`;
 }
