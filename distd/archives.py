@@ -6,10 +6,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from distd.api.housekeeping_schema import ImportedView
+from distd.core.manifest import Manifest
 from distd.core.pull import BlobNeed
 from distd.core.refs import Repo
 from distd.errors import InvalidRequest, StorageFailed
@@ -156,16 +157,21 @@ class ArchiveService:
         finally:
             await run(taken.drop)
 
+    async def follow(self, manifest: Manifest, refs: Mapping[str, float]) -> list[str]:
+        """Remembers that each ref led to the commit at a time, and returns those of which this node knows no later commit."""
+        followed = []
+        for name, at in refs.items():
+            known = self._manifests.ref(manifest.repo, name)
+            if known is not None and known.resolved_at_s > at and known.commit != manifest.commit:
+                continue
+            followed.append(name)
+            await self._manifests.save_ref(manifest.repo, name, manifest.commit, at)
+        return followed
+
     async def _publish(self, head: Head, reused_bytes: int) -> ImportedView:
         manifest = head.manifest
         await self._manifests.save(manifest)
-        refs = []
-        for name, at in head.refs.items():
-            known = self._manifests.ref(manifest.repo, name)
-            if known is not None and known.resolved_at_s > at and known.commit != manifest.commit:
-                continue  # this node knows a later commit of that branch
-            refs.append(name)
-            await self._manifests.save_ref(manifest.repo, name, manifest.commit, at)
+        refs = await self.follow(manifest, head.refs)
         path = await self._models.publish_files(manifest, head.files, refs, pin=False)
         log.info("%s@%s was imported, verified and published at %s", manifest.repo, manifest.commit, path)
         return ImportedView(

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from distd import __version__
+from distd.adoption import AdoptionService
 from distd.api.access import ACCESS
 from distd.api.ports import Ports
 from distd.api.server import build_app, serve
@@ -258,7 +259,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         max_bytes=config.cache.max_bytes,
         reserve_bytes=config.cache.min_free_bytes,
         in_work=in_work,
-        needed_etags=lambda: pulls.needed_etags() | archives.needed_etags(),
+        needed_etags=lambda: pulls.needed_etags() | archives.needed_etags() | adoption.needed_etags(),
         is_pulling=lambda key: pulls.may_publish(key),
         promised_bytes=lambda: pulls.unreserved_bytes(),
         tally=tally,
@@ -278,6 +279,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         check_access=asking_the_hub(fetcher) if once and config.cluster.gated == "own_access" else None,
     )
     archives = ArchiveService(models, blobs, manifests, planner)
+    adoption = AdoptionService(models, blobs, planner, archives.follow)
     cluster_meter = Meter()
     company = member.company if member else None
     history = RateHistory(
@@ -367,6 +369,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             peering,
             archives,
             audit,
+            adoption,
         ),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",

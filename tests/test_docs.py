@@ -90,6 +90,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,
     "POST /v1/models/{type}/{org}/{name}/verify": schema.VerifyView,
     "POST /v1/gc": housekeeping_schema.GcView,
+    "POST /v1/adopt": housekeeping_schema.AdoptView,
     "POST /v1/import": housekeeping_schema.ImportedView,
     "Problems": schema.ProblemView,
 }
@@ -315,7 +316,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(*[nobody] * 11),
+        Ports(*[nobody] * 12),
         writable=True,
         token="",
     )

@@ -1,20 +1,25 @@
-"""Snapshots as one file over HTTP: out with POST, because it gives content away, and in."""
+"""Snapshots that come and go another way than by pulls, over HTTP: as one file, and from a cache that is there.
+
+Out with POST, because it gives content away.
+"""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from distd.api.answers import Route, answer
-from distd.api.bodies import only_parameters
+from distd.api.bodies import json_body, only_parameters
+from distd.api.housekeeping_schema import AdoptRequest
 from distd.api.model_routes import repo_of, revision_of
-from distd.api.ports import Archives
+from distd.api.ports import Adoption, Archives
 
 CHUNK_BYTES = 1 << 20
 
 
 class ArchiveRoutes:
-    def __init__(self, archives: Archives) -> None:
+    def __init__(self, archives: Archives, adoption: Adoption) -> None:
         self._archives = archives
+        self._adoption = adoption
 
     def routes(self) -> list[Route]:
         one = "/v1/models/{type}/{org}/{name}"
@@ -27,6 +32,7 @@ class ArchiveRoutes:
                 "export",
             ),
             Route("POST", "/v1/import", self.import_, "take in such a file, verify and publish it", "import"),
+            Route("POST", "/v1/adopt", self.adopt, "take over a Hugging Face cache on this machine", "adopt"),
         ]
 
     async def export(self, request: web.Request) -> web.StreamResponse:
@@ -47,3 +53,8 @@ class ArchiveRoutes:
     async def import_(self, request: web.Request) -> web.Response:
         only_parameters(request)
         return answer(await self._archives.import_(request.content.iter_chunked(CHUNK_BYTES)), status=201)
+
+    async def adopt(self, request: web.Request) -> web.Response:
+        only_parameters(request)
+        wanted = await json_body(request, AdoptRequest)
+        return answer(await self._adoption.adopt(wanted.path, may_copy=wanted.copy))

@@ -62,3 +62,37 @@ class ImportedView(Struct, frozen=True):
     bytes: int
     bytes_reused: int
     snapshot_path: str
+
+
+class AdoptRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`path`: a Hugging Face cache on the daemon's machine. `copy`: what cannot be linked or cloned may be copied."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    copy: bool = False
+
+
+class AdoptedView(Struct, frozen=True):
+    """One snapshot. Bytes by what became of them; `files_missing` are those of the commit that were not there or not taken."""
+
+    type: str
+    repo: str
+    commit: str
+    refs: tuple[str, ...] = ()
+    files: int = 0
+    files_missing: int = 0
+    bytes_linked: int = 0
+    bytes_cloned: int = 0
+    bytes_copied: int = 0
+    bytes_held: int = 0
+    bytes_not_taken: int = 0
+    wrong: tuple[str, ...] = ()
+    """Files with another hash than the list says, or that cannot be read."""
+    snapshot_path: str | None = None
+    """Null when nothing of it could be published."""
+    reason: str | None = None
+    """What is in the way of the rest, and what to do."""
+
+
+class AdoptView(Struct, frozen=True):
+    path: str
+    snapshots: tuple[AdoptedView, ...]

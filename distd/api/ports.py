@@ -11,7 +11,7 @@ from typing import Protocol
 
 from distd.api.audit_schema import AuditView
 from distd.api.figures import Figures
-from distd.api.housekeeping_schema import GcView, ImportedView
+from distd.api.housekeeping_schema import AdoptView, GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
 from distd.api.peer_schema import BanView, NodeBanView
 from distd.api.rate_schema import EstimateView, RateView
@@ -125,6 +125,11 @@ class Archives(Protocol):
 
         Raises InvalidRequest, HashMismatch, NoSpace, StorageFailed.
         """
+
+
+class Adoption(Protocol):
+    async def adopt(self, path: str, *, may_copy: bool) -> AdoptView:
+        """Takes over a cache on this machine, snapshot by snapshot; takes size / hash rate. Raises InvalidRequest."""
 
 
 class LimitPort(Protocol):
@@ -250,3 +255,4 @@ class Ports:
     peering: Peering
     archives: Archives
     audit: Audit
+    adoption: Adoption

@@ -77,7 +77,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         + LimitRoutes(ports.limits).routes()
         + PrefetchRoutes(ports.prefetch).routes()
         + HousekeepingRoutes(ports.housekeeping).routes()
-        + ArchiveRoutes(ports.archives).routes(),
+        + ArchiveRoutes(ports.archives, ports.adoption).routes(),
         Dashboard(),
     )
     routes = tuple(index.routes())

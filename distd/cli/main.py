@@ -36,6 +36,7 @@ COMMANDS = {
     "pin": "Protect a held repo from removal.",
     "unpin": "Take a pin away.",
     "gc": "Make room in the cache.",
+    "adopt": "Take over a Hugging Face cache on the daemon's machine.",
     "export": "Write a held repo into one file.",
     "import": "Take in a file that export wrote.",
     "peers": "List the members of the cluster.",

@@ -194,6 +194,15 @@ class Planner:
         space = replace(await self._space(plan.needs), evictable_bytes=evictable_bytes)
         return replace(plan, remarks=plan.remarks + remarks, space=space)
 
+    async def manifest(self, ref: Ref) -> Manifest:
+        """As a pull would get it. Raises as `plan`."""
+        manifest, _ = await self._manifest(ref)
+        return manifest
+
+    async def keep(self, manifest: Manifest) -> None:
+        """Remembers a manifest that came by another way. Raises NoSpace, StorageFailed."""
+        await self._manifests.save(manifest)
+
     async def check_room(
         self, needs: tuple[BlobNeed, ...], keep: frozenset[str], key: tuple[str, str]
     ) -> None:

@@ -30,12 +30,23 @@ NOT_LINKABLE_ERRNOS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.E
 """Another file system, a policy against it, too many links already: a copy still works."""
 
 
+class WouldCopy(Exception):
+    """The file can be neither linked nor cloned."""
+
+
 def take_over(
-    stop: StopFlag, source: Path, scratch_dir: Path, etag: str, size_bytes: int, mode: int
+    stop: StopFlag,
+    source: Path,
+    scratch_dir: Path,
+    etag: str,
+    size_bytes: int,
+    mode: int,
+    *,
+    may_copy: bool = True,
 ) -> Path | None:
     """A file in `scratch_dir` with the content named by `etag`, synced and of this mode, or None if `source` is not it.
 
-    Runs in a thread. Raises Stopped, NoSpace, StorageFailed (about the scratch directory; a source that
+    Runs in a thread. Raises Stopped, WouldCopy where that is needed and not allowed, NoSpace, StorageFailed (about the scratch directory; a source that
     cannot be read is not the blob).
     """
     try:
@@ -52,7 +63,7 @@ def take_over(
             if _linked(source, target, before):
                 right = hash_open_file(stop, fd, etag) == etag and _unchanged(fd, before)
             else:
-                right = _cloned_or_copied(stop, fd, target, etag, size_bytes) == etag
+                right = _cloned_or_copied(stop, fd, target, etag, size_bytes, may_copy) == etag
             if right:
                 _seal(target, mode)
         return target if right else None
@@ -83,7 +94,9 @@ def _unchanged(fd: int, before: os.stat_result) -> bool:
     return (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def _cloned_or_copied(stop: StopFlag, fd: int, target: Path, etag: str, size_bytes: int) -> str:
+def _cloned_or_copied(
+    stop: StopFlag, fd: int, target: Path, etag: str, size_bytes: int, may_copy: bool
+) -> str:
     """Makes `target` a file of its own with the same content; returns what that content hashes to."""
     copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -93,6 +106,8 @@ def _cloned_or_copied(stop: StopFlag, fd: int, target: Path, etag: str, size_byt
         except OSError as error:
             if error.errno not in NOT_CLONABLE_ERRNOS:
                 raise
+        if not may_copy:
+            raise WouldCopy
         os.posix_fallocate(copy, 0, max(1, size_bytes))
         os.ftruncate(copy, size_bytes)
         state = content_hash(etag, size_bytes)

@@ -185,19 +185,21 @@ class BlobStore:
             if _has_other_names(path):
                 path.unlink(missing_ok=True)
 
-    async def adopt(self, etag: str, size_bytes: int, path: Path) -> bool:
+    async def adopt(self, etag: str, size_bytes: int, path: Path, *, may_copy: bool = True) -> bool:
         """Takes over an existing file as the blob if its bytes have the right hash; True when the blob is here then.
 
-        A file of ours is hard-linked and made read-only, another's is cloned or copied. Raises NoSpace,
+        A file of ours is hard-linked and made read-only, another's is cloned or copied. Raises WouldCopy, NoSpace,
         StorageFailed. Idempotent.
         """
         if self.has(etag, size_bytes):
             return True
         target = self.path(etag)
-        return await self.workers.run_long(self._adopt, etag, size_bytes, path, target)
+        return await self.workers.run_long(self._adopt, etag, size_bytes, path, target, may_copy)
 
-    def _adopt(self, stop: StopFlag, etag: str, size_bytes: int, path: Path, target: Path) -> bool:
-        taken = take_over(stop, path, self.scratch_dir, etag, size_bytes, self.file_mode)
+    def _adopt(
+        self, stop: StopFlag, etag: str, size_bytes: int, path: Path, target: Path, may_copy: bool
+    ) -> bool:
+        taken = take_over(stop, path, self.scratch_dir, etag, size_bytes, self.file_mode, may_copy=may_copy)
         if taken is None:
             return False
         with reported_for(target):

@@ -69,7 +69,7 @@ class ManifestStore:
     def list(self) -> Iterator[tuple[Repo, str]]:
         """All commits with a manifest, by their names only; `load` may still find one to be garbage."""
         for path in sorted(self._dir.glob("*/*.json")):
-            repo = _repo_of_folder(path.parent.name)
+            repo = repo_of_folder(path.parent.name)
             if repo is not None and is_commit(path.stem):
                 yield repo, path.stem
 
@@ -169,7 +169,7 @@ def _refs_to_json(refs: dict[str, ResolvedRef]) -> dict[str, Any]:
     return {name: {"commit": ref.commit, "resolved_at_s": ref.resolved_at_s} for name, ref in refs.items()}
 
 
-def _repo_of_folder(folder: str) -> Repo | None:
+def repo_of_folder(folder: str) -> Repo | None:
     """`models--org--name` -> its Repo. Unambiguous, because a repo id may not contain `--`."""
     kind, _, repo_id = folder.partition("--")
     try:

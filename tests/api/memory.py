@@ -15,7 +15,7 @@ from msgspec import structs
 
 from distd import __version__
 from distd.api.figures import Figures
-from distd.api.housekeeping_schema import EvictedView, GcView, ImportedView, KeptView
+from distd.api.housekeeping_schema import AdoptedView, AdoptView, EvictedView, GcView, ImportedView, KeptView
 from distd.api.ports import Ports
 from distd.api.rate_schema import EstimateView, RateHourView, RateView
 from distd.api.schema import (
@@ -407,6 +407,15 @@ class MemoryArchives:
         return ImportedView("model", "acme/new", COMMIT, ("main",), 2, len(content), 0, "/hub/snapshots/c")
 
 
+class MemoryAdoption:
+    """Finds one snapshot of one file, which has to be copied."""
+
+    async def adopt(self, path: str, *, may_copy: bool) -> AdoptView:
+        taken = AdoptedView("model", "acme/tiny", COMMIT, ("main",), 1, bytes_copied=1000)
+        left = AdoptedView("model", "acme/tiny", COMMIT, bytes_not_taken=1000, reason="another file system")
+        return AdoptView(path, (taken if may_copy else left,))
+
+
 class MemoryMonitoring:
     """Figures of a node that has been at work; `peers` and `repos` as many as a test wants."""
 
@@ -526,6 +535,7 @@ class MemoryDaemon:
         self.answers = OwnAnswers(self.node, self.models, self.peering)
         self.nodes = NodeOperations(LoneMember("gpu-01", "", self.answers))
         self.archives = MemoryArchives(self.models)
+        self.adoption = MemoryAdoption()
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:
         ports = Ports(
@@ -540,6 +550,7 @@ class MemoryDaemon:
             self.peering,
             self.archives,
             self.audit,
+            self.adoption,
         )
         return build_app(ports, writable=writable, token=token)
 
