@@ -103,7 +103,8 @@ async def api(authority: Authority, tls: bool, size_bytes: int) -> Measured:
     settings = ClusterSettings("a", secret=CLUSTER_SECRET, tls=authority.identity("a") if tls else None)
     first = Cluster(settings)
     await first.start()
-    second = Cluster(dataclasses.replace(settings, name="b", join=(first.address,)))
+    own = authority.identity("b") if tls else None
+    second = Cluster(dataclasses.replace(settings, name="b", join=(first.address,), tls=own))
     await second.start()
 
     async def parts(sender: str, query: object):  # type: ignore[no-untyped-def]  # as StreamHandler says

@@ -376,7 +376,9 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     )
     reload.set_limits = limits.reload
     if member:
-        reload.set_credentials = lambda cluster: member.change_credentials(read_credentials(cluster))
+        reload.set_credentials = lambda cluster: member.change_credentials(
+            read_credentials(cluster, config.node.name)
+        )
     reload.set_prefetch = prefetch.reload
     reload.set_outcome = tally.reload_ended
     reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)

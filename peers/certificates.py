@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from peers.tls import ANY_TORRENT
+from peers.tls import ANY_TORRENT, COMMON_NAME_CHARS_MAX
 
 CA_DAYS = 3650
 """Replacing the CA means new certificates for everybody, so it lasts longer than the machines."""
@@ -25,9 +25,6 @@ MEMBER_DAYS = 730
 
 _BACKDATED = datetime.timedelta(hours=1)
 """For members whose clocks are behind."""
-
-_COMMON_NAME_CHARS_MAX = 64
-"""X.520's bound; the whole name stands among the alternative names."""
 
 
 def make_ca(name: str, now: float) -> tuple[bytes, bytes]:
@@ -86,7 +83,7 @@ def _builder(
 
 
 def _subject(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_COMMON_NAME_CHARS_MAX])])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:COMMON_NAME_CHARS_MAX])])
 
 
 def _dns_name(name: str) -> tuple[str, ...]:

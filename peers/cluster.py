@@ -103,6 +103,7 @@ class Cluster:
         self._remembered = tuple(known)
         self._secret = settings.secret or LOOPBACK_SECRET
         self._tls = settings.tls
+        self._terms: SwarmTerms | None = None
         identity = Identity(settings.name, self.start_id, settings.wire_version)
         self._server = ClusterServer(identity, self._secret, wall, settings.patience, settings.tls)
         self._client = ClusterClient(identity, self._secret, wall, clock, settings.tls)
@@ -115,13 +116,16 @@ class Cluster:
     @property
     def swarm_terms(self) -> SwarmTerms:
         """Under which terms swarms are entered now; may be others after any change of the members (`on_change`)."""
-        live = [entry.facts for entry in self._running.table.table() if entry.live] if self._gossip else []
-        chosen = agreed_secret(auth.secret_ids(self._secret), live)
-        return SwarmTerms(
-            auth.accepted_swarm_keys(self._secret)[chosen],
-            agreed_wire_version(self._settings.wire_version, live),
-            self._tls.ca_pem if self._tls else b"",
-        )
+        if self._terms is None:  # asked for every open blob after every change
+            names, table = self.live, self._gossip.table.table() if self._gossip else ()
+            live = [entry.facts for entry in table if entry.name in names]
+            chosen = agreed_secret(auth.secret_ids(self._secret), live)
+            self._terms = SwarmTerms(
+                auth.accepted_swarm_keys(self._secret)[chosen],
+                agreed_wire_version(self._settings.wire_version, live),
+                self._tls.ca_pem if self._tls else b"",
+            )
+        return self._terms
 
     @property
     def view(self) -> TellLive:
@@ -151,6 +155,7 @@ class Cluster:
         and refused whatever they ask. Replaces what was banned before; allowed before `start`. Itself it never bans.
         """
         self._server.banned = {name: reason for name, reason in reasons.items() if name != self.me}
+        self._terms = None
         if self._gossip is not None:
             self._gossip.take(gossip.BansChanged(frozenset(self._server.banned)))
 
@@ -261,7 +266,7 @@ class Cluster:
         """
         if (secret is None, tls is None) != (self._settings.secret is None, self._settings.tls is None):
             raise ValueError("a secret or TLS that comes or goes takes effect at the next start")
-        self._secret, self._tls = secret or LOOPBACK_SECRET, tls
+        self._secret, self._tls, self._terms = secret or LOOPBACK_SECRET, tls, None
         self._server.change_credentials(self._secret, tls)
         self._client.change_credentials(self._secret, tls)
         self.change_facts(self.facts)
@@ -341,6 +346,7 @@ class Cluster:
         return replace(told, trouble=self._running.troubles().get(entry.facts.address, ""))
 
     def _changed(self) -> None:
+        self._terms = None
         for callback in self._callbacks:
             try:
                 callback()

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import hdrs, web
 
-from peers import auth, wire
+from peers import auth, tls, wire
 from peers.auth import ANSWER_HEADER, HEADER, Keys, Verifier
 from peers.cluster_errors import CallRefused, ListenRefused
 from peers.frames import FrameChain, cut
@@ -291,6 +291,8 @@ class ClusterServer:
                 raise CallRefused("name_taken", f"two daemons are called {proof.sender}")
             if (reason := self.banned.get(proof.sender)) is not None:
                 raise CallRefused("banned", reason)
+            if self._tls is not None and request.transport is not None:
+                _check_certificate(request.transport, proof.sender)
             body = await _read_body(request, self._patience.body_s)
             if hashlib.sha256(body).digest() != proof.body_sha256:
                 return _bare(401)
@@ -373,6 +375,18 @@ class ClusterServer:
         )
         body = wire.encode_refusal(refusal)
         return self._proven(keys, nonce, _STATUS.get(refused.code, _REFUSED_STATUS), body)
+
+
+def _check_certificate(transport: asyncio.Transport, sender: str) -> None:
+    """With TLS a member's name is not only its own word. Raises CallRefused."""
+    names = tls.names_of(transport.get_extra_info("peercert") or {})
+    if sender[: tls.COMMON_NAME_CHARS_MAX] not in names and sender not in names:
+        raise CallRefused(
+            "certificate_name",
+            f"the certificate shown is for {', '.join(sorted(names)) or 'nobody'}, not {sender}"[
+                : wire.TEXT_CHARS_MAX
+            ],
+        )
 
 
 async def _read_body(request: web.BaseRequest, patience_s: float) -> bytes:

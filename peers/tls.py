@@ -1,7 +1,7 @@
 """Mutual TLS among members: one CA for the cluster, a certificate signed by it for each member.
 
-Whoever shows a certificate of this CA is a member; host names are not compared, because members are known by the
-membership table. The swarm's engine takes no chains of certificates and matches names, so certificates are signed by the
+Whoever shows a certificate of this CA is a member, by the name in it; host names are not compared, because members are
+known by the membership table. The swarm's engine takes no chains of certificates and matches names, so certificates are signed by the
 CA itself and carry the name ``*`` beside the member's own (`certificates.py` makes such ones).
 """
 
@@ -11,17 +11,23 @@ import datetime
 import os
 import ssl
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 PEM_BYTES_MAX = 1 << 16
 """A certificate with its key is a few kilobytes; a longer file is something else and is not read to its end."""
 
 ANY_TORRENT = "*"
 """The name by which a certificate is good for every torrent."""
+
+COMMON_NAME_CHARS_MAX = 64
+"""X.520's bound; a longer name stands whole among the alternative names, where it is a DNS name."""
 
 EXPIRY_TOLD_S = 30 * 86_400.0
 """A certificate that ends within so long is warned of: a month to renew it."""
@@ -70,13 +76,14 @@ class TlsFiles:
 class TlsIdentity:
     """This member's certificate, ready for connections and for the swarm. Times in seconds since the epoch.
 
-    ``ca_pem`` is the canonical form of the CA that signed it: every member derives the same torrents from it. Tell
+    ``names`` are whom the certificate is for. ``ca_pem`` is the canonical form of the CA that signed it: every member derives the same torrents from it. Tell
     ``warnings`` to people.
     """
 
     cert_pem: str
     key_pem: str = field(repr=False)
     ca_pem: bytes
+    names: frozenset[str]
     not_after: float
     accepting: ssl.SSLContext = field(repr=False, compare=False)
     asking: ssl.SSLContext = field(repr=False, compare=False)
@@ -109,6 +116,7 @@ def load(files: TlsFiles, now: float) -> TlsIdentity:
         certificate.public_bytes(Encoding.PEM).decode(),
         key_text,
         ca_pem,
+        frozenset(_names(certificate)) - {ANY_TORRENT},
         ends.timestamp(),
         accepting=_context(ssl.PROTOCOL_TLS_SERVER, files, ca_text),
         asking=_context(ssl.PROTOCOL_TLS_CLIENT, files, ca_text),
@@ -176,12 +184,20 @@ def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     return True
 
 
+def names_of(peercert: Mapping[str, Any]) -> frozenset[str]:
+    """Whom a certificate is for, as `ssl` tells of the other side's: its common name and DNS names."""
+    subject = [value for part in peercert.get("subject", ()) for key, value in part if key == "commonName"]
+    dns = [value for kind, value in peercert.get("subjectAltName", ()) if kind == "DNS"]
+    return frozenset((*subject, *dns)) - {ANY_TORRENT}
+
+
 def _names(certificate: x509.Certificate) -> list[str]:
+    common = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
-        return []
-    return extension.value.get_values_for_type(x509.DNSName)
+        return common
+    return [*common, *extension.value.get_values_for_type(x509.DNSName)]
 
 
 def _warnings(path: str, ends: datetime.datetime, now: float) -> tuple[str, ...]:

@@ -24,14 +24,19 @@ class Credentials:
     tls: TlsIdentity | None
 
 
-def read_credentials(cluster: ClusterSection) -> Credentials:
-    """Reads and judges every file that is named, and logs what deserves a warning. Raises InvalidRequest."""
+def read_credentials(cluster: ClusterSection, name: str) -> Credentials:
+    """Reads and judges every file that is named, and logs what deserves a warning. Raises InvalidRequest, also for a
+    certificate that is not for this node, `name`: the others would refuse it."""
     try:
         found = secret.read(cluster.secret_file) if cluster.secret_file else None
         identity = None
         if cluster.tls_cert_file:
             files = tls.TlsFiles(cluster.tls_cert_file, cluster.tls_key_file, cluster.tls_ca_file)
             identity = tls.load(files, time.time())
+            if not identity.names & {name, name[: tls.COMMON_NAME_CHARS_MAX]}:
+                told = ", ".join(sorted(identity.names))
+                reason = f"it is for {told}, not for this node, whose node.name is {name}"
+                raise tls.TlsUnusable("cluster.tls_cert_file", cluster.tls_cert_file, reason)
     except (secret.SecretUnusable, tls.TlsUnusable) as error:
         raise InvalidRequest(str(error)) from error
     warnings = found.warnings if found and not _is_credential(cluster.secret_file) else ()

@@ -74,7 +74,7 @@ async def open_sharing(
 ) -> Membership:
     """Listens and begins to gossip. Raises DistdError naming the key at fault."""
     try:
-        credentials = read_credentials(config.cluster)
+        credentials = read_credentials(config.cluster, config.node.name)
         late: list[tuple[Sharing, Company]] = []
 
         def emit(happened: SwarmEvent) -> None:

@@ -87,6 +87,17 @@ async def test_a_member_does_not_talk_to_who_shows_a_foreign_certificate(
     assert member.live == {"m1"}
 
 
+async def test_a_member_speaks_by_the_name_in_its_certificate_only(
+    world: World, authority: Authority
+) -> None:
+    first, _ = await two(world, authority)
+    liar = await world.start("m7", (first.address,), tls=authority.identity("m8"))
+    await until(lambda: first.address in liar.troubles(), "a refusal")
+    assert "the certificate shown is for m8, not m7" in liar.troubles()[first.address]
+    assert "m7" not in first.live
+    assert world.served == {}
+
+
 async def test_silent_strangers_before_the_handshake_do_not_keep_a_member_out(
     world: World, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
