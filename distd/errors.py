@@ -40,6 +40,7 @@ EXIT_CODES: dict[str, int] = {
     "clock_skew": EXIT_FAILED,
     "conflict": EXIT_FAILED,
     "internal": EXIT_FAILED,
+    "timed_out": EXIT_TIMED_OUT,
 }
 """Problem code -> exit code of `distctl`. Codes are the contract's; a test holds the two equal."""
 
@@ -58,8 +59,13 @@ HTTP_STATUS: dict[str, int] = {
     "clock_skew": 401,
     "conflict": 409,
     "internal": 500,
+    "timed_out": 408,
 }
 """Problem code -> HTTP status of an answer that consists of this error."""
+
+
+MISSING_TOLD_MAX = 20
+"""Nodes named in an error; the list of a large fleet is somebody else's to print."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,26 @@ class NotFound(DistdError):
 
     def __str__(self) -> str:
         return self.what
+
+
+@dataclass
+class TimedOut(DistdError):
+    """What was waited for is not there yet; nothing is wrong with that."""
+
+    what: str
+    timeout_s: float
+    missing_on: tuple[str, ...]
+    code: ClassVar[str] = "timed_out"
+    title: ClassVar[str] = "Timed out waiting"
+    retryable: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.missing_on[:MISSING_TOLD_MAX])
+        more = len(self.missing_on) - MISSING_TOLD_MAX
+        return (
+            f"{self.what} was not published within {self.timeout_s:.0f} s;"
+            f" not yet on {shown}{f' and {more} more' if more > 0 else ''}"
+        )
 
 
 @dataclass

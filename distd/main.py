@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from distd.archives import ArchiveService
 from distd.audit import AuditService
 from distd.config import Config, ConfigError, load_config
 from distd.config.checks import is_loopback
-from distd.config.sections import ClusterSection, LimitsSection, PrefetchEntry
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.access import AllowList
@@ -42,6 +41,7 @@ from distd.monitoring import MonitoringService
 from distd.node import NodeService
 from distd.nodes.operations import NodeOperations
 from distd.nodes.own import LoneMember, OwnAnswers
+from distd.nodes.waiting import WaitService
 from distd.peering import LoneCircle, PeeringService
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
@@ -53,6 +53,7 @@ from distd.pulls.service import PullService
 from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
 from distd.rates import RateHistory
+from distd.reload import Reload
 from distd.service_manager import ServiceManager
 from distd.sharing.access import asking_the_hub, own_part
 from distd.sharing.bandwidth import Pacers
@@ -370,6 +371,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             archives,
             audit,
             adoption,
+            WaitService(models, members),
         ),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
@@ -400,49 +402,6 @@ def _stop(stop: asyncio.Event) -> None:
     if stop.is_set():
         os._exit(EXIT_FAILED)
     stop.set()
-
-
-RELOADED = "limits, prefetch, log level, tokens, cluster secret and certificate"
-
-
-class Reload:
-    """What SIGHUP changes while serving: limits, prefetch, the log level, the API's token, the cluster's secret and
-    certificate. A bad configuration changes nothing.
-
-    The Hub's token is read anew at each use; other keys take effect at the next start.
-    """
-
-    def __init__(self, read: Callable[[], Config]) -> None:
-        self._read = read
-        self.set_api_token: Callable[[str], None] = lambda _: None
-        self.set_limits: Callable[[LimitsSection], None] = lambda _: None
-        self.set_credentials: Callable[[ClusterSection], None] = lambda _: None
-        self.set_prefetch: Callable[[Sequence[PrefetchEntry]], None] = lambda _: None
-        self.set_outcome: Callable[[bool], None] = lambda _: None
-        self.manager = ServiceManager({})
-
-    def __call__(self) -> None:
-        self.manager.reloading()
-        try:
-            self._reload()
-        finally:
-            self.manager.ready()
-
-    def _reload(self) -> None:
-        try:
-            config = self._read()
-            token = read_token(config.api.token_file) if config.api.token_file else None
-            self.set_credentials(config.cluster)
-        except (ConfigError, DistdError) as error:
-            log.error("reload failed, nothing changed: %s", error)
-            self.set_outcome(False)
-            return
-        logging.getLogger().setLevel(config.node.log_level.upper())
-        self.set_api_token(token or "")
-        self.set_limits(config.limits)
-        self.set_prefetch(config.prefetch)
-        self.set_outcome(True)
-        log.info("reloaded: %s; other keys take effect at the next start", RELOADED)
 
 
 if __name__ == "__main__":

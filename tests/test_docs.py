@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from distd import errors
-from distd.api import audit_schema, housekeeping_schema, peer_schema, rate_schema, schema
+from distd.api import audit_schema, housekeeping_schema, node_schema, peer_schema, rate_schema, schema
 from distd.api.metrics import families
 from distd.api.ports import Ports
 from distd.api.server import build_app
@@ -86,6 +86,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/estimate": rate_schema.EstimateView,
     "GET /v1/rates": rate_schema.RateView,
     "GET /v1/models/{type}/{org}/{name}": schema.ModelView,
+    "GET /v1/models/{type}/{org}/{name}/wait": node_schema.WaitView,
     "GET /v1/models/{type}/{org}/{name}/nodes": schema.NodeHoldingView,
     "DELETE /v1/models/{type}/{org}/{name}": schema.RemovedView,
     "POST /v1/models/{type}/{org}/{name}/verify": schema.VerifyView,
@@ -316,7 +317,7 @@ def test_exactly_the_keys_without_effect_are_marked_as_not_yet() -> None:
 def test_the_documented_routes_are_those_of_the_daemon() -> None:
     nobody = cast(Any, None)
     app = build_app(
-        Ports(*[nobody] * 12),
+        Ports(*[nobody] * len(Ports.__dataclass_fields__)),
         writable=True,
         token="",
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from distd.api.schema import ErrorView, ModelView, StatusView
+from distd.api.schema import ErrorView, ModelView, NodeHoldingView, StatusView
 from distd.core.audience import NodeState
+from distd.core.refs import RepoType
 
 
 class NodeStatusView(Struct, frozen=True):
@@ -46,3 +47,13 @@ class NodePinView(Struct, frozen=True):
     state: NodeState
     error: ErrorView | None
     model: ModelView | None
+
+
+class WaitView(Struct, frozen=True):
+    """What was waited for is published on `nodes`; `snapshot_path` is null where this node is not among them."""
+
+    type: RepoType
+    repo: str
+    revision: str
+    snapshot_path: str | None
+    nodes: tuple[NodeHoldingView, ...]

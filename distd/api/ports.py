@@ -12,7 +12,7 @@ from typing import Protocol
 from distd.api.audit_schema import AuditView
 from distd.api.figures import Figures
 from distd.api.housekeeping_schema import AdoptView, GcView, ImportedView
-from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
+from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
 from distd.api.peer_schema import BanView, NodeBanView
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
@@ -207,6 +207,18 @@ class Nodes(Protocol):
         """As `Peering.unban` on each but the member itself."""
 
 
+class Waits(Protocol):
+    """Waiting for others' work, held open."""
+
+    async def published(
+        self, repo: Repo, revision: str, nodes: Collection[str], zone: str | None, timeout_s: float
+    ) -> WaitView:
+        """Returns once every member meant has it, at once where they have. No `nodes` and no `zone`: this node.
+
+        Raises TimedOut naming who lacks it, InvalidRequest for a name or zone that nobody has, Conflict when too many wait.
+        """
+
+
 class Audit(Protocol):
     """Who changed what."""
 
@@ -256,3 +268,4 @@ class Ports:
     archives: Archives
     audit: Audit
     adoption: Adoption
+    waits: Waits

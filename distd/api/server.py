@@ -30,6 +30,7 @@ from distd.api.prefetch_routes import PrefetchRoutes
 from distd.api.problems import problems
 from distd.api.pull_routes import PullRoutes
 from distd.api.unixsocket import unix_listener
+from distd.api.wait_routes import WaitRoutes
 from distd.errors import DistdError
 
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -71,6 +72,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         NodeRoutes(ports.node, ports.nodes).routes()
         + PeerRoutes(ports.peering, ports.nodes).routes()
         + AuditRoutes(ports.audit).routes()
+        + WaitRoutes(ports.waits).routes()
         + MetricRoutes(ports.monitoring).routes()
         + PullRoutes(ports.pulls).routes()
         + ModelRoutes(ports.models, ports.nodes).routes()

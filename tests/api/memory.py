@@ -55,6 +55,7 @@ from distd.errors import Conflict, DistdError, InvalidRequest, NotFound, RepoNot
 from distd.limits import LimitService, LoneBandwidth
 from distd.nodes.operations import NodeOperations
 from distd.nodes.own import LoneMember, OwnAnswers
+from distd.nodes.waiting import WaitService
 from distd.pacing import Pacer
 from distd.peering import PeeringService
 from distd.prefetch import Nobody, PrefetchService
@@ -533,7 +534,9 @@ class MemoryDaemon:
         self.circle = MemoryCircle(self.node)
         self.peering = PeeringService(self.circle, MemoryBanTable(), self.audit.note)
         self.answers = OwnAnswers(self.node, self.models, self.peering)
-        self.nodes = NodeOperations(LoneMember("gpu-01", "", self.answers))
+        members = LoneMember("gpu-01", "", self.answers)
+        self.nodes = NodeOperations(members)
+        self.waits = WaitService(self.models, members)
         self.archives = MemoryArchives(self.models)
         self.adoption = MemoryAdoption()
 
@@ -551,6 +554,7 @@ class MemoryDaemon:
             self.archives,
             self.audit,
             self.adoption,
+            self.waits,
         )
         return build_app(ports, writable=writable, token=token)
 

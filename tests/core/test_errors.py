@@ -26,6 +26,8 @@ CODES_OF_THE_CONTRACT = [
     "conflict",
     "internal",
 ]
+ADDED = ["timed_out"]
+"""Since then; adding is free."""
 
 EXAMPLES: dict[type[DistdError], DistdError] = {
     type(error): error
@@ -33,6 +35,7 @@ EXAMPLES: dict[type[DistdError], DistdError] = {
         errors.InvalidRequest("'x' is not a repo name"),
         errors.NotFound("there is no pull 7"),
         errors.Conflict("pull 7 is complete"),
+        errors.TimedOut("org/name@main", 30.0, ("gpu-17", "gpu-18 (it is dead)")),
         errors.RepoNotFound("org/name", "https://hub", authenticated=False),
         errors.RevisionNotFound("org/name", "v9"),
         errors.FileNotFound("org/name", "main", "model.bin"),
@@ -62,8 +65,8 @@ def error_types() -> list[type[DistdError]]:
 
 
 def test_the_codes_are_the_contracts() -> None:
-    assert list(EXIT_CODES) == CODES_OF_THE_CONTRACT
-    assert list(HTTP_STATUS) == CODES_OF_THE_CONTRACT
+    assert list(EXIT_CODES) == [*CODES_OF_THE_CONTRACT, *ADDED]
+    assert list(HTTP_STATUS) == [*CODES_OF_THE_CONTRACT, *ADDED]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,7 @@ def test_the_codes_are_the_contracts() -> None:
         ("rate_limited", 8),
         ("clock_skew", 1),
         ("conflict", 1),
+        ("timed_out", 9),
         ("internal", 1),
     ],
 )
@@ -107,7 +111,7 @@ def test_an_error_is_a_problem_with_a_code_of_the_contract_and_a_text_with_its_f
     error: DistdError,
 ) -> None:
     problem = error.problem()
-    assert problem.code in CODES_OF_THE_CONTRACT
+    assert problem.code in (*CODES_OF_THE_CONTRACT, *ADDED)
     assert problem.title
     assert problem.detail == str(error) != ""
     assert problem.retryable is error.retryable
@@ -119,7 +123,9 @@ def test_an_error_is_a_problem_with_a_code_of_the_contract_and_a_text_with_its_f
 
 def test_errors_that_time_or_an_operator_can_cure_are_retryable() -> None:
     retryable = {kind.__name__ for kind, error in EXAMPLES.items() if error.retryable}
-    assert retryable == {"HubUnreachable", "RateLimited", "HashMismatch", "NoSpace", "StorageFailed"}
+    assert retryable == {
+        *("HubUnreachable", "RateLimited", "HashMismatch", "NoSpace", "StorageFailed", "TimedOut")
+    }
 
 
 def test_no_space_names_what_is_needed_what_is_free_and_what_stays_reserved() -> None:

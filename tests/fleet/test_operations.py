@@ -10,7 +10,7 @@ import pytest
 from tests.daemon.daemon import Refused, until
 from tests.daemon.repos import Repos
 from tests.fleet.conftest import Fleet
-from tests.fleet.test_fleet_pulls import distctl
+from tests.fleet.test_fleet_pulls import distctl, submitted
 
 View = dict[str, Any]
 
@@ -69,6 +69,24 @@ def test_what_one_member_refuses_is_told_and_the_others_do_it(fleet: Fleet, repo
     assert "n2  Not found" in ran.stderr
     with pytest.raises(Refused, match="not_found"):
         fleet.members[1].get(f"/v1/models/model/{repo.id}")
+
+
+def test_one_request_waits_until_every_member_has_it(fleet: Fleet, repos: Repos) -> None:
+    repo = repos.make(weight_mib=1)
+    n0, n1, _ = fleet.members
+    n1.pulled(repo.id)
+    wait = f"/v1/models/model/{repo.id}/wait"
+    with pytest.raises(Refused) as refused:
+        n0.get(f"{wait}?nodes=all&timeout=0s")
+    assert (refused.value.status, refused.value.code) == (408, "timed_out")
+    assert refused.value.detail.endswith("not yet on n0, n2")
+    assert n0.get(f"{wait}?nodes=n1")["snapshot_path"] is None
+    submitted(n0, repo.id, nodes=["all"])
+    view = n0.get(f"{wait}?nodes=all&timeout=25s")
+    assert [(node["name"], node["commit"]) for node in view["nodes"]] == [
+        (name, repo.commit) for name in ("n0", "n1", "n2")
+    ]
+    assert view["snapshot_path"].endswith(repo.commit)
 
 
 def test_a_member_banned_everywhere_works_alone_until_it_is_let_back(fleet: Fleet, repos: Repos) -> None:
