@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits screenshots packagetest install uninstall deb format lock clean
+.PHONY: help blame setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits screenshots packagetest install uninstall deb format lock clean
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -49,6 +49,9 @@ test: check ## check, and every test
 
 swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
 	@SWARM_STRICT=1 $(BIN)/pytest -q -s $(FLEETS)
+
+blame: setup ## three bad daemons of eight: named with evidence, the good ones publish in 1.5 x their clean time
+	@BLAME_FULL=1 $(BIN)/pytest -q -s tests/swarm/test_blame.py --timeout 900
 
 sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
 	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) $(BIN)/pytest -q -n 2 tests/sim --timeout 1800)

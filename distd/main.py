@@ -237,6 +237,8 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         audit.note,
     )
     await peering.open()
+    if member:
+        member.sharing.suspects.ban = peering.ban
     bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
     limits = LimitService(config.limits, LimitTable(database), bandwidth)
     await limits.open()

@@ -24,6 +24,7 @@ from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MemberEntry, MemberFacts, Membership, MemberState, TellLive
 from peers.metainfo import WIRE_VERSION
 from peers.secret import LOOPBACK_SECRET, Secret
+from peers.shunning import Shunning
 from peers.swarm_terms import SwarmTerms, agreed_secret, agreed_wire_version
 from peers.tls import TlsIdentity
 
@@ -109,6 +110,7 @@ class Cluster:
         self._client = ClusterClient(identity, self._secret, wall, clock, settings.tls)
         self._callbacks: list[Callable[[], None]] = []
         self._gossip: Gossiping | None = None
+        self._shunning = Shunning(clock, self._changed)
 
     def __repr__(self) -> str:
         return f"<Cluster {self.me} at {self.address or 'no address'}: {len(self.live)} live>"
@@ -132,7 +134,12 @@ class Cluster:
         """Live members (this one included), the cluster's Hub limit, and who fetches from the Hub now."""
         if self._gossip is None:
             return TellLive(frozenset({self.me}), 0.0, frozenset())
-        return self._gossip.view
+        return self._shunning.without(self._gossip.view)
+
+    @property
+    def is_shunned(self) -> bool:
+        """Whether members ban this one and nobody else is left who talks with it."""
+        return len(self.live) == 1 and bool(self._shunning.by)
 
     @property
     def live(self) -> frozenset[str]:
@@ -210,7 +217,7 @@ class Cluster:
             wire_version=self._settings.wire_version,
             changed=self._changed,
         )
-        self.register(GOSSIP, self._gossip.hear)
+        self.register(GOSSIP, self._hear_gossip)
         self._gossip.take(gossip.BansChanged(frozenset(self._server.banned)))
         self._gossip.start()
 
@@ -232,7 +239,9 @@ class Cluster:
         """
         if member == self.me:
             return await self._server.answer_call(self.me, name, body)
-        answered = await self._client.call(self._address_of(member), member, name, body, timeout_s)
+        address = self._address_of(member)
+        with self._shunning.asking(member):
+            answered = await self._client.call(address, member, name, body, timeout_s)
         return answered.body
 
     async def fetch(
@@ -250,7 +259,8 @@ class Cluster:
         raises; what the sink got before a failure is genuine.
         """
         address = self._address_of(member)
-        return await self._client.fetch(address, member, name, query, sink, limit_bytes, timeout_s)
+        with self._shunning.asking(member):
+            return await self._client.fetch(address, member, name, query, sink, limit_bytes, timeout_s)
 
     def change_facts(self, facts: MemberFacts) -> None:
         """Tell the cluster new facts about this member; address, wire version and ids of secrets are kept. Needs `start` before."""
@@ -344,6 +354,10 @@ class Cluster:
             heard_s_ago = self._clock() - contact.heard_at
             told = replace(told, rtt_s=contact.rtt_s, skew_s=contact.skew_s, heard_s_ago=heard_s_ago)
         return replace(told, trouble=self._running.troubles().get(entry.facts.address, ""))
+
+    async def _hear_gossip(self, sender: str, body: bytes) -> bytes:
+        self._shunning.friendly(sender)
+        return await self._running.hear(sender, body)
 
     def _changed(self) -> None:
         self._terms = None

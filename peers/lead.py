@@ -5,8 +5,8 @@ rendezvous order leads; a request names the lead it means, and a member that som
 follows. Two members that cannot see each other may both lead: that costs upstream bytes, never a stall.
 
 What a piece is leased for, in this order (`Lead._needs`):
-1. nobody live and honest holds it;
-2. its digest is disputed, and a further fetch decides;
+1. its digest is disputed, and a further fetch decides: the sooner, the less whoever claims false ones is granted meanwhile;
+2. nobody live and honest holds it;
 3. the asker is stuck on it, whatever others say they hold;
 4. a seal failed with every piece matching the ledger: pieces are fetched by a second member and compared, suspects first
    (`audit`).
@@ -409,8 +409,8 @@ class Lead:
         second_try = self._second_try(member) if ledger.disputed or self._audit.begun else 0
         unheld = self._unheld()
         return (
-            unheld if self._in_time(member, unheld, now) else piece_set.EMPTY,
             ledger.disputed & (~claimed | second_try),
+            unheld if self._in_time(member, unheld, now) else piece_set.EMPTY,
             self.standings[member].stuck | (self.standings.stuck_without_access() & ~claimed),
             self._compared(now) & (~claimed | second_try) if self._audit.begun else piece_set.EMPTY,
         )

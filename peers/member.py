@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from peers import member_actions as act
+from peers import member_check, piece_set
 from peers import member_events as event
-from peers import piece_set
 from peers.asking import Asking
 from peers.blob import Blob
 from peers.fetches import Fetches
@@ -29,7 +29,6 @@ from peers.following import Following
 from peers.giving_up import GivingUp
 from peers.hub_access import HubAccess
 from peers.hub_link import HubLink
-from peers.invariants import require
 from peers.ledger import FETCHES_MAX, Claim, Ledger
 from peers.member_actions import BlobFailure, MemberAction
 from peers.member_events import MemberEvent, SpanFailure
@@ -81,7 +80,7 @@ class BlobMember:
         self.swarm = SwarmChoice(me, now, published)
         self.failure: act.FailBlob | None = None
         self._giving_up = GivingUp(blob.name, me)
-        self._findings = Findings(me)
+        self._findings = Findings(blob.name, me)
         self._todo: list[MemberAction] = []
         self._read_back = ReadBack()
         self._leased: PieceSet = 0
@@ -143,22 +142,7 @@ class BlobMember:
 
     def check(self) -> None:
         """Raise `InvariantViolated` if the machine contradicts itself."""
-        if self.stage in (Stage.STARTING, Stage.FILLING):
-            self.table.check(self.ledger)
-        require(
-            self.stage not in (Stage.PUBLISHING, Stage.PUBLISHED)
-            or self.sealing.sealed
-            or self.swarm.was_published,
-            "nothing is published before its seal",
-            member=self,
-        )
-        require(
-            self.stage is not Stage.FILLING
-            or self.swarm.phase is not SwarmPhase.SEALED
-            or self.ledger.complete,
-            "the sealed swarm needs a complete ledger",
-            member=self,
-        )
+        member_check.check(self)
 
     def check_thoroughly(self) -> None:
         """The slow checks: every digest, every claim."""
@@ -313,13 +297,19 @@ class BlobMember:
     def _hub_paused(self, happened: event.HubPaused, now: float) -> None:
         self.access.pause(happened.pause_s, now)
 
+    def _about_wrong_bytes(
+        self, happened: event.PieceRefused | event.MemberAccused | event.SuspectAnswered, now: float
+    ) -> None:
+        self._todo += self._findings.heard(happened, self.ledger, self.sealing)
+
     def _blob_abandoned(self, happened: event.BlobAbandoned, now: float) -> None:
         if self.stage not in (Stage.PUBLISHED, Stage.FAILED):
             self._end(Stage.ABANDONED)
 
     def _advance(self, now: float) -> None:
         """Whatever is due, given all facts."""
-        self._todo += self._findings.look(self.ledger, self.table, self.sealing)
+        answer = self.asking.last_answer
+        self._todo += self._findings.look(self.ledger, self.table, self.sealing, answer)
         if self.stage in (Stage.STARTING, Stage.FILLING):
             self.table.give_up_arriving(now - ARRIVING_S_MAX)
             self._todo += self._read_back.due(self.table)
@@ -327,9 +317,10 @@ class BlobMember:
             if self.stage is Stage.FILLING and self.sealing.due(self.table, self.ledger, now):
                 self.sealing.started(self.table)
                 self._todo.append(act.SealBlob())
-        self._todo += self.swarm.decide(
-            self.table, self.ledger, self.asking.last_answer, bool(self.fetches.active), now
-        )
+        turns = self.swarm.decide(self.table, self.ledger, answer, bool(self.fetches.active), now)
+        self._todo += turns
+        if any(isinstance(turn, act.OpenHot) for turn in turns):
+            self._leased = 0
         if self.stage in (Stage.PUBLISHING, Stage.PUBLISHED) and self.fetches.active:
             self._todo += [act.StopFetch(number) for number in self.fetches.stop_all()]
         self._set_leased()
@@ -352,10 +343,11 @@ class BlobMember:
         self._had_room = room
 
     def _set_leased(self) -> None:
-        leased = self.fetches.pieces if self.swarm.phase is not SwarmPhase.NONE else 0
+        in_swarm = self.swarm.phase is not SwarmPhase.NONE
+        leased = self.fetches.pieces | self.swarm.unwanted(self.ledger) if in_swarm else 0
         if leased != self._leased:
             self._leased = leased
-            if self.swarm.phase is not SwarmPhase.NONE:
+            if in_swarm:
                 self._todo.append(act.SetLeased(leased))
 
     def _ask(self, now: float) -> None:
@@ -395,6 +387,7 @@ class BlobMember:
         settled = self.table.settle(pieces, self.ledger)
         if settled.rejected and not self.sealing.reading_again:
             self.swarm.rejected(settled.rejected)
+            self._findings.suspicion.doubt(settled.rejected & ~self.ledger.claimed_by(self.me))
         self._todo += journal(settled, self.ledger, self.me)
 
     def _give_up(self, now: float) -> None:
@@ -442,4 +435,7 @@ _HANDLERS: dict[type[MemberEvent], Callable[[BlobMember, Any, float], None]] = {
     event.AccessChanged: BlobMember._access_changed,
     event.HubPaused: BlobMember._hub_paused,
     event.BlobAbandoned: BlobMember._blob_abandoned,
+    event.PieceRefused: BlobMember._about_wrong_bytes,
+    event.SuspectAnswered: BlobMember._about_wrong_bytes,
+    event.MemberAccused: BlobMember._about_wrong_bytes,
 }

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from peers.ledger import Claim
 from peers.messages import LeadRequest
 from peers.piece_set import PieceSet, Span
+from peers.suspicion import Evidence
 
 
 class BlobFailure(Enum):
@@ -222,6 +223,21 @@ class FoundWrongFetches:
     proven: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AskSuspect:
+    """Ask the member over the cluster's API for its copy of the piece, hash what comes; then `SuspectAnswered`."""
+
+    member: str
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlameMember:
+    """The member is a source of wrong bytes: tell people, and ban it on this node."""
+
+    evidence: Evidence
+
+
 MemberAction: TypeAlias = (
     AskLead
     | FetchSpan
@@ -248,4 +264,6 @@ MemberAction: TypeAlias = (
     | FailBlob
     | FoundWrongWhole
     | FoundWrongFetches
+    | AskSuspect
+    | BlameMember
 )

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 from peers.ledger import Claim, Digests
 from peers.messages import LeadAnswer, LeadRefusal
+from peers.piece_set import PieceSet
+from peers.suspicion import Testimony
 
 
 class SpanFailure(Enum):
@@ -181,6 +183,30 @@ class BlobAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class PieceRefused:
+    """The engine of the sealed swarm dropped wrong bytes of this piece, and asks for it again."""
+
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectAnswered:
+    """What came of `AskSuspect`; no testimony when the member did not answer."""
+
+    member: str
+    piece: int
+    testimony: Testimony | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAccused:
+    """Another member says that it has evidence against ``member``: it is asked for copies of these pieces here too."""
+
+    member: str
+    pieces: PieceSet
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The time named by `BlobMember.deadline` has come."""
 
@@ -208,5 +234,8 @@ MemberEvent: TypeAlias = (
     | AccessChanged
     | HubPaused
     | BlobAbandoned
+    | PieceRefused
+    | SuspectAnswered
+    | MemberAccused
     | Ticked
 )

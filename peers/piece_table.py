@@ -147,6 +147,11 @@ class PieceTable:
         """The bytes on the disk are worth nothing: the piece is missing again."""
         self._drop_bytes(piece)
 
+    def forget_held(self) -> None:
+        """Bytes that nobody vouches for are worth nothing: those pieces are missing again."""
+        for piece in piece_set.each(self.held & ~self.arriving_pieces):
+            self._drop_bytes(piece)
+
     def give_up_arriving(self, before: float) -> PieceSet:
         """Fetched pieces that never reached the disk since ``before``: missing again."""
         late = [piece for piece, since in self.arriving.items() if since <= before]

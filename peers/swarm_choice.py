@@ -2,11 +2,13 @@
 
     nothing yet -> hot      the ledger is not complete: the blob is still arriving from the Hub
     nothing yet -> sealed   the ledger was complete when this member came
+    hot -> hot              many pieces came wrong: entered anew without them, and wary from then on
     hot -> sealed           the ledger is complete and the hot swarm brings nothing more, or brought wrong pieces
     sealed -> none          a digest changed or is disputed: the sealed metainfo is void until the ledger is complete again
     any -> none -> publish  the seal was right
 
-Nothing is repaired inside the hot swarm: its engine believes to have every piece that once arrived.
+Nothing is repaired inside the hot swarm: its engine believes to have every piece that once arrived. A wary member asks peers
+only for pieces that somebody claims to have fetched, so that what nobody can have yet is not taken from whoever offers it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,13 @@ STUCK_S = 10.0
 STUCK_HOT_S = 20.0
 """The same in the hot swarm, which may be idle for longer while others fetch."""
 
+SPOILED_MIN = 8
+SPOILED_SHARE = 32
+"""So many wrong pieces, and one of so many of the blob, are more than the sealed swarm should bring at the end."""
+
+REENTER_S = 3.0
+"""The others enter anew at about the same time: before that, what they relay is as wrong as it was."""
+
 WAKE_EVERY_S = 5.0
 HOLDERS_WOKEN_MAX = 8
 """A few seeds fill a newcomer's link; the others are left in peace."""
@@ -62,9 +71,11 @@ class SwarmChoice:
         self.wanted = False
         self.recomputing = False
         self.distrusted: PieceSet = 0
+        self.wary = False
         self._me = me
         self._since = now
         self._last_gain = now
+        self._entered_at = now
         self._sealed_at = now
         self._seal_right = False
         self._unneeded = False
@@ -156,10 +167,18 @@ class SwarmChoice:
         if holders and now - self._since < HOLDERS_AWAITED_S:
             return []
         self.stage = Stage.FILLING
+        return self._open_hot(table, now)
+
+    def _open_hot(self, table: PieceTable, now: float) -> list[MemberAction]:
         self.phase = SwarmPhase.HOT
-        self._last_gain = now
+        self._last_gain = self._entered_at = now
         table.in_swarm = table.checked
         return [act.OpenHot(table.checked)]
+
+    def unwanted(self, ledger: Ledger) -> PieceSet:
+        """Pieces not to be asked of peers, apart from those leased here."""
+        wary = self.wary and self.phase is SwarmPhase.HOT
+        return ((1 << ledger.pieces) - 1) & ~ledger.agreed if wary else 0
 
     def _fill(
         self, table: PieceTable, ledger: Ledger, answer: LeadAnswer | None, fetching: bool, now: float
@@ -168,9 +187,19 @@ class SwarmChoice:
             return self._leave(table)
         if self.phase is SwarmPhase.HOT and self._hot_is_over(table, ledger, answer, fetching, now):
             return self._leave(table) + self._open_sealed(table.checked, table, ledger, now)
+        if self.phase is SwarmPhase.HOT and self._is_spoiled(table, now):
+            self.wary = True
+            table.forget_held()
+            return self._leave(table) + self._open_hot(table, now)
         if self.phase is SwarmPhase.NONE and ledger.complete:
             return self._open_sealed(table.checked, table, ledger, now)
         return []
+
+    def _is_spoiled(self, table: PieceTable, now: float) -> bool:
+        """Whether the engine believes to have many pieces that were wrong, and nothing is on its way through it."""
+        spoiled = (table.missing & table.in_swarm).bit_count()
+        many = spoiled >= max(SPOILED_MIN, table.pieces // SPOILED_SHARE)
+        return many and not table.arriving and now - self._entered_at >= REENTER_S
 
     def _sealed_is_void(self, table: PieceTable, ledger: Ledger) -> bool:
         """Whether the metainfo is outdated, or the engine believes to have a piece that rotted on the disk."""

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-RejectedFrom = Literal["hub", "peers", "disk"]
-"""Where a piece was from whose bytes were wrong; `disk`: it was right, and not the same when it was read again."""
+RejectedFrom = str
+"""Where a piece was from whose bytes were wrong: `hub`, `peers` or `disk` (it was right, and not the same when it was read
+again); `member:NAME` once there is evidence against one, then besides."""
 Finished = Literal["complete", "failed", "cancelled"]
 
 UNANSWERED = 0
@@ -84,8 +85,8 @@ class Tally:
         """One request ended with this HTTP status, or UNANSWERED."""
         self.hub_requests[status] = self.hub_requests.get(status, 0) + 1
 
-    def piece_rejected(self, source: RejectedFrom) -> None:
-        self.pieces_rejected[source] += 1
+    def piece_rejected(self, source: RejectedFrom, pieces: int = 1) -> None:
+        self.pieces_rejected[source] = self.pieces_rejected.get(source, 0) + pieces
 
     def file_rejected(self) -> None:
         self.files_rejected += 1

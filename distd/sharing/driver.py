@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from distd.core.estimate import Outlook
@@ -92,6 +93,16 @@ class BlobDriver:
     def last_term(self) -> int:
         return self._machine.asking.last_term if self._machine else 0
 
+    @property
+    def machine(self) -> BlobMember | None:
+        """What decides, to be looked at; None before `open` and after `close`."""
+        return self._machine
+
+    @property
+    def path(self) -> Path:
+        """Where the content is, whole or not."""
+        return Path(self._incoming.path) if self._incoming else self._means.blobs.path(self.blob.name)
+
     def progress(self) -> dict[str, int] | None:
         return self._incoming.bytes_by_source() if self._incoming else None
 
@@ -139,8 +150,12 @@ class BlobDriver:
         self._spawn(self._do_in_order())
         self.feed(event.Ticked())
 
-    def members_changed(self, live: frozenset[str]) -> None:
+    def members_changed(self, live: frozenset[str], *, shunned: bool) -> None:
+        """`shunned`: everybody else bans this node, so what is under way asks the Hub for nothing."""
         self.feed(event.MembersChanged(self._sharers(live)))
+        allowed = self._means.may_fetch and not shunned and self._remote is not None
+        if self._machine and self._machine.access.may_fetch != allowed and not self._machine.access.denied:
+            self.feed(event.AccessChanged(allowed))
 
     def feed(self, happened: event.MemberEvent) -> None:
         """Something happened; what follows is done in order."""
@@ -208,8 +223,6 @@ class BlobDriver:
         self.feed(event.PieceLost(index))
         self._tell("piece_lost", f"piece {index} did not survive the last stop; it is fetched again")
 
-    # Doing.
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work))
         task.add_done_callback(lambda _: work.close())  # one cancelled before its first step was never begun
@@ -268,6 +281,11 @@ class BlobDriver:
                 self._tell(*told_of(action))
             case act.FoundWrongWhole() | act.FoundWrongFetches():
                 self._tell(*told_of(action))
+            case act.AskSuspect(member, piece):
+                self._spawn(self._ask_suspect(member, piece))
+            case act.BlameMember(evidence):
+                self._tell(*told_of(action))
+                self._means.suspects.blame(self.blob, evidence)
             case act.SealBlob():
                 self._spawn(self._seal())
             case act.PublishBlob(serving):
@@ -301,10 +319,13 @@ class BlobDriver:
             case act.LimitHubRate(rate_bytes_per_s):
                 self._means.hub_share(self.blob.name, rate_bytes_per_s)
 
-    # Pieces.
+    async def _ask_suspect(self, member: str, piece: int) -> None:
+        told = await self._means.suspects.ask(member, self.blob, piece)
+        self.feed(event.SuspectAnswered(member, piece, told))
 
     def refused(self, piece: int) -> None:
         """A piece of the sealed swarm had another SHA-1: the engine dropped it and fetches it again."""
+        self.feed(event.PieceRefused(piece))
         self._tell("piece_refused", f"piece {piece} from another member has wrong bytes; it is fetched again")
 
     def _count_hub(self, size_bytes: int) -> None:
@@ -353,16 +374,13 @@ class BlobDriver:
             self.arrived = True
             self._changed(self)
 
-    # The swarm.
-
     async def _join(self, kind: Kind, have: int) -> None:
-        path = self._incoming.path if self._incoming else self._means.blobs.path(self.blob.name)
         hashes: Sequence[bytes] = ()
         if kind is Kind.SEALED:
             assert self._machine is not None
             hashes = self._machine.ledger.piece_hashes()
         self.idle_since = time.monotonic()
-        await self.swarm.enter(kind, str(path), have, hashes)
+        await self.swarm.enter(kind, str(self.path), have, hashes)
 
     async def _reenter(self) -> None:
         """Under other terms the same swarm is another torrent: out and in again, with what is on the disk then."""
@@ -383,8 +401,6 @@ class BlobDriver:
         kind = await self.swarm.leave()
         if self.outcome is not None and kind is Kind.HOT:
             await asyncio.to_thread(self._means.blobs.release, self.blob.name)
-
-    # The end.
 
     async def _seal(self) -> None:
         incoming, hasher = self._incoming, self._hasher
@@ -415,8 +431,7 @@ class BlobDriver:
         self.feed(event.BlobPublished())
 
     async def _recompute(self) -> None:
-        path = self._means.blobs.path(self.blob.name)
-        self.feed(event.LedgerRecomputed(await asyncio.to_thread(digests_of_file, path, self.blob)))
+        self.feed(event.LedgerRecomputed(await asyncio.to_thread(digests_of_file, self.path, self.blob)))
 
     async def _ask(self, lead: str, request: LeadRequest) -> None:
         word = await self._means.neighbours.ask_lead(lead, self.blob, request)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from peers import member_actions as act
 from peers import piece_set
 from peers.piece_set import PieceSet
+from peers.suspicion import Evidence, EvidenceKind
 
 RUNS_NAMED_MAX = 5
 """A line in a story stays a line, however many pieces were wrong."""
 
-Finding = act.RejectPiece | act.FoundWrongWhole | act.FoundWrongFetches
+Finding = act.RejectPiece | act.FoundWrongWhole | act.FoundWrongFetches | act.BlameMember
 
 
 def told_of(finding: Finding) -> tuple[str, str]:
@@ -24,6 +25,11 @@ def told_of(finding: Finding) -> tuple[str, str]:
                 f"every piece is what was claimed, {by}but the whole does not have the Hub's hash: "
                 "pieces are fetched again and compared, suspects first"
             )
+        case act.BlameMember(evidence):
+            return (
+                "member_banned",
+                f"member {evidence.member} is banned by this node: {evidence_text(evidence)}",
+            )
         case act.FoundWrongFetches(member, pieces, proven):
             many = pieces.bit_count() > 1
             told = f"{named(pieces)} came from the Hub to {member} with wrong bytes: "
@@ -31,6 +37,14 @@ def told_of(finding: Finding) -> tuple[str, str]:
                 return "fetch_outvoted", told + "two other members got the same, and others than it"
             are = "they were" if many else "it was"
             return "fetch_wrong", told + f"{are} fetched again by others, and the whole is right with theirs"
+
+
+def evidence_text(evidence: Evidence) -> str:
+    """What is known against the member, with the digests of one piece to compare."""
+    digests = f"of piece {evidence.piece}, xxh3 {evidence.wrong.hex()} instead of {evidence.right.hex()}"
+    if evidence.kind is EvidenceKind.COPY:
+        return f"asked for {named(evidence.pieces)}, it sent other bytes than it says it holds ({digests})"
+    return f"it claims false digests of {named(evidence.pieces)}: the whole is right with others ({digests})"
 
 
 def named(pieces: PieceSet) -> str:

@@ -19,6 +19,7 @@ from peers.hub_link import HubLink
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 from peers.metainfo import Kind
+from peers.suspicion import Evidence, Testimony
 from peers.swarm import Endpoint, Swarm
 from peers.swarm_terms import SwarmTerms
 
@@ -44,6 +45,16 @@ class Neighbours(Protocol):
         """Tells a holder that its copy is wanted; a failure is of no consequence."""
 
 
+class Suspecting(Protocol):
+    """What a driver needs when wrong bytes came."""
+
+    async def ask(self, member: str, blob: Blob, piece: int) -> Testimony | None:
+        """A single copy of the piece, and what the member states about it; None without an answer."""
+
+    def blame(self, blob: Blob, evidence: Evidence) -> None:
+        """The member is banned by this node from now on."""
+
+
 @dataclass(frozen=True)
 class Means:
     """What all drivers of a node share."""
@@ -53,6 +64,7 @@ class Means:
     fetcher: Fetcher
     swarm: Swarm
     neighbours: Neighbours
+    suspects: Suspecting
     terms: Callable[[], SwarmTerms]
     """Under which swarms are entered now."""
     sharers: Callable[[str], Awaitable[Callable[[frozenset[str]], frozenset[str]]]]

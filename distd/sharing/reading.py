@@ -51,6 +51,15 @@ def _blocks(fd: int, blob: Blob, piece: int) -> Iterator[bytes]:
         start += len(block)
 
 
+def piece_on_disk(path: str | Path, blob: Blob, piece: int) -> bytes:
+    """All of it, up to 16 MiB. Raises OSError, also for a file that is too short."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(_blocks(fd, blob, piece))
+    finally:
+        os.close(fd)
+
+
 def digests_of_file(path: Path, blob: Blob) -> tuple[Digests, ...]:
     """Of every piece of a whole blob. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)

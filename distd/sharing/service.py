@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
 from distd.core.desk_events import Order
@@ -26,6 +25,8 @@ from distd.sharing.lead_host import LeadHost, NotAnswered
 from distd.sharing.ledgers import LedgerStore
 from distd.sharing.means import Means
 from distd.sharing.places import Places
+from distd.sharing.suspects import Suspects
+from distd.sharing.wants import Want, Wanted
 from distd.store.blobs import BlobStore
 from peers import lead_events as led
 from peers import lead_wire, wire
@@ -49,20 +50,6 @@ IDLE_S = 30.0
 WATCH_EVERY_S = 5.0
 
 
-@dataclass
-class _Want:
-    listener: BlobListener
-    meter: SourceMeter
-
-
-@dataclass
-class _Wanted:
-    remote: RemoteFile
-    order: Order
-    wants: list[_Want] = field(default_factory=list)
-    arrived_told: bool = False
-
-
 class Sharing:
     """Open after the cluster and the engine are; close before them."""
 
@@ -84,12 +71,14 @@ class Sharing:
         self._engine = engine
         self._blobs = blobs
         self._ledgers = LedgerStore(blobs.ledgers_dir)
+        self.suspects = Suspects(cluster, tally, holder=self._holder, working=self._working)
         self._means = Means(
             blobs=blobs,
             ledgers=self._ledgers,
             fetcher=fetcher,
             swarm=engine,
             neighbours=self,
+            suspects=self.suspects,
             terms=lambda: cluster.swarm_terms,
             sharers=sharers,
             may_fetch=may_fetch,
@@ -101,7 +90,7 @@ class Sharing:
         )
         self._calls = Calls(cluster)
         self._leads = LeadHost(cluster.me, probe=self._probe, last_term=self._last_term)
-        self._wanted: dict[str, _Wanted] = {}
+        self._wanted: dict[str, Wanted] = {}
         self._drivers: dict[str, BlobDriver] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -112,6 +101,7 @@ class Sharing:
         self._cluster.register(LEAD, self._on_lead)
         self._cluster.register(REPORT, self._on_report)
         self._cluster.register(WANTED, self._on_wanted)
+        self.suspects.open()
         self._cluster.on_change(self._members_changed)
         self._members_changed()
         self._watch = asyncio.create_task(self._watch_idle())
@@ -120,6 +110,7 @@ class Sharing:
         """Leaves everything as it is; the cluster hears of it when this member leaves it."""
         self._closed = True
         self._leads.close()
+        await self.suspects.close()
         tasks = [*self._opening.values(), *([self._watch] if self._watch else [])]
         for task in tasks:
             task.cancel()
@@ -139,9 +130,9 @@ class Sharing:
                 listener.blob_verified(etag, {"reused": remote.file.size_bytes})
                 return
             self._close_driver(etag, discard=False)  # of a copy that was removed from the store
-        wanted = self._wanted.setdefault(etag, _Wanted(remote, order))
+        wanted = self._wanted.setdefault(etag, Wanted(remote, order))
         wanted.order = min(wanted.order, order)
-        wanted.wants.append(_Want(listener, meter))
+        wanted.wants.append(Want(listener, meter))
         if driver := self._drivers.get(etag):
             driver.meters.append(meter)
         if wanted.arrived_told:
@@ -273,7 +264,7 @@ class Sharing:
         view = self._cluster.view
         self._leads.members_changed(led.LiveMembersChanged(view.live, view.hub_down_cluster, view.hub_busy))
         for driver in self._drivers.values():
-            driver.members_changed(view.live)
+            driver.members_changed(view.live, shunned=self._cluster.is_shunned)
             if driver.swarm.outdated:
                 driver.feed(event.SwarmTermsChanged())
 
@@ -297,6 +288,9 @@ class Sharing:
             driver.idle_since = time.monotonic()
             driver.feed(event.BlobWanted())
         return b""
+
+    def _working(self, name: str) -> BlobDriver | None:
+        return self._drivers.get(name)
 
     async def _holder(self, blob: Blob) -> BlobDriver | None:
         """The driver of a blob that is in work here, or that the store holds."""

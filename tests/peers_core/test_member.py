@@ -136,7 +136,10 @@ def test_a_piece_of_the_swarm_waits_for_the_ledger(member: Played) -> None:
 
 def test_a_piece_that_does_not_match_the_ledger_is_rejected(member: Played) -> None:
     member.told(claims=(claim(3, "a"),))
-    assert member.check_piece(3, variant=1) == [act.RejectPiece(3, from_hub=False)]
+    assert member.check_piece(3, variant=1) == [
+        act.RejectPiece(3, from_hub=False),
+        act.AskSuspect("a", 3),
+    ]
 
 
 def test_a_piece_that_the_swarm_believes_to_have_is_written_by_path(member: Played) -> None:

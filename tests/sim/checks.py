@@ -9,6 +9,7 @@ from peers.invariants import require
 from peers.ledger import Claim, Ledger
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRequest, LeaseKey
+from peers.suspicion import Evidence
 from peers.swarm_choice import Stage
 from tests.sim import truth
 
@@ -110,6 +111,15 @@ class Checks:
             all(claim in ledger or _beaten(ledger, claim) for claim in answer.claims),
             "claims are united",
             member=node.name,
+        )
+
+    def blamed(self, node: Node, evidence: Evidence) -> None:
+        """Nobody honest is named, whatever others claim or send."""
+        require(
+            evidence.member in self._world.liars or len(self._world.nodes[evidence.member].rotten) > 1,
+            "nobody honest is named with evidence",
+            by=node.name,
+            evidence=evidence,
         )
 
     def published(self, node: Node) -> None:

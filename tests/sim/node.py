@@ -7,6 +7,7 @@ The journal, the bytes on disk and the published copy survive; all else is memor
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from peers import lead_events as led
 from peers import member_actions as act
 from peers import member_events as event
 from peers import membership as gossip
+from peers import piece_set
+from peers.findings import own_words
 from peers.lead import Lead
 from peers.ledger import Claim
 from peers.member import BlobMember
 from peers.messages import LeadRequest, Report, SwarmPhase
+from peers.suspicion import Testimony
 from tests.sim import truth
 from tests.sim.hub import HubClient
 
@@ -49,6 +53,10 @@ class Node:
         self.failure: act.FailBlob | None = None
         self.leased = 0
         self.told: list[act.MemberAction] = []
+        self.blamed: set[str] = set()
+        self.rotten: set[int] = set()
+        self.damages_what_it_relays = False
+        self.announces_all = False
         self.life = 0
         self.up = False
         self.hub = HubClient(self)
@@ -57,6 +65,7 @@ class Node:
         self.membership: gossip.Membership | None = None
         self.live: frozenset[str] = frozenset()
         self._cluster = led.LiveMembersChanged(frozenset())
+        self._told: gossip.TellLive | None = None
         self._ticks: dict[str, float] = {}
         self._requests: dict[tuple[str, int], LeadRequest] = {}
 
@@ -206,7 +215,8 @@ class Node:
         elif isinstance(action, act.SetLeased):
             self.leased = action.pieces
         elif isinstance(action, act.OpenHot):
-            self.world.swarms.join(self, None, action.have)
+            have = self.world.blob.all_pieces if self.announces_all else action.have
+            self.world.swarms.join(self, None, have)
         elif isinstance(action, act.OpenSealed):
             assert self.machine is not None
             self.world.swarms.join(self, self.machine.ledger, action.have)
@@ -228,6 +238,8 @@ class Node:
     def _do_with_disk(self, action: act.MemberAction) -> None:
         if isinstance(action, act.JournalPiece):
             self.journal[action.piece] = action.claim
+            if self.damages_what_it_relays:
+                self.disk[action.piece] = truth.DAMAGED
         elif isinstance(action, act.UnjournalPiece):
             self.journal.pop(action.piece, None)
         elif isinstance(action, act.SealBlob):
@@ -243,9 +255,49 @@ class Node:
         elif isinstance(action, act.FailBlob):
             self.failure = action
         else:
+            self._do_about_wrong_bytes(action)
+
+    def _do_about_wrong_bytes(self, action: act.MemberAction) -> None:
+        self.told.append(action)
+        if isinstance(action, act.AskSuspect):
+            self._ask_suspect(action.member, action.piece)
+        elif isinstance(action, act.BlameMember):
+            self.blamed.add(action.evidence.member)
+            self.world.checks.blamed(self, action.evidence)
+            self._tell_live()
+            self.world.nodes[action.evidence.member]._tell_live()
+            accusation = event.MemberAccused(action.evidence.member, action.evidence.pieces)
+            for name in sorted(self.live - {self.name}):
+                self.world.send(self.name, name, partial(self.world.nodes[name].feed, accusation))
+        else:
             told = act.RejectPiece | act.ConnectSwarm | act.FoundWrongWhole | act.FoundWrongFetches
             assert isinstance(action, told), action
-            self.told.append(action)
+
+    def _ask_suspect(self, name: str, piece: int) -> None:
+        suspect = self.world.nodes[name]
+
+        def answer(testimony: Testimony | None) -> None:
+            self.feed(event.SuspectAnswered(name, piece, testimony))
+
+        def asked() -> None:
+            testimony = suspect.testify(piece)
+            self.world.send(name, self.name, lambda: answer(testimony))
+
+        answered_by = self.world.now + ANSWER_TIMEOUT_S
+        self.world.send(self.name, name, asked)
+        self.later(answered_by - self.world.now, lambda: answer(None))
+
+    def testify(self, piece: int) -> Testimony | None:
+        """What this member says of its copy when it is suspected, and what it sends then."""
+        machine = self.machine
+        if machine is None:
+            return None
+        stated, claimed = own_words(machine.ledger, machine.table, self.name, piece, self.published)
+        if self.announces_all:
+            agreed = machine.ledger.digests(piece)
+            stated = None if agreed is None else agreed.xxh3
+        sent = truth.digests(piece, self.disk.get(piece, truth.GARBAGE)).xxh3
+        return Testimony(stated, None if stated is None else sent, claimed)
 
     def _write(self, piece: int, variant: int, announce: bool) -> None:
         def written() -> None:
@@ -287,13 +339,13 @@ class Node:
         self.feed(event.BlobPublished())
 
     def _ask(self, action: act.AskLead) -> None:
-        request = action.request
+        request = replace(action.request, report=self._as_told(action.request.report))
         lead = self.world.nodes[action.lead]
         if lead is self:
             self.later(0.0, lambda: self.asked(request))
             return
         unreachable = event.LeadUnreachable(request.sequence)
-        if not lead.up:
+        if not lead.up or self.name in lead.blamed:
             self.later(REFUSED_S, lambda: self.feed(unreachable))
             return
         self.world.send(self.name, lead.name, lambda: lead.asked(request))
@@ -334,7 +386,13 @@ class Node:
         self.world.send(self.name, name, probed)
 
     def _report(self) -> Report | None:
-        return None if self.machine is None else self.machine.report(self.world.now)
+        return None if self.machine is None else self._as_told(self.machine.report(self.world.now))
+
+    def _as_told(self, report: Report) -> Report:
+        """A member that announces what it lacks claims to hold all that anybody fetched."""
+        if not self.announces_all or self.machine is None:
+            return report
+        return replace(report, held=piece_set.to_bytes(self.machine.ledger.agreed, self.world.blob.pieces))
 
     def _hear(self, happened: gossip.MembershipEvent) -> None:
         membership = self.membership
@@ -344,11 +402,21 @@ class Node:
             if isinstance(action, gossip.Gossip):
                 self._gossip(action)
             else:
-                self.live = action.live
-                self._cluster = led.LiveMembersChanged(action.live, action.hub_down_cluster, action.hub_busy)
-                self.feed(event.MembersChanged(action.live))
-                self.feed_lead(self._cluster)
+                self._told = action
+                self._tell_live()
         self._plan_tick("gossip", membership.deadline(), lambda: self._hear(gossip.RoundCame()))
+
+    def _tell_live(self) -> None:
+        """Those this member blames, and those that blame it, are none of its company."""
+        left_out = self.blamed | {name for name, node in self.world.nodes.items() if self.name in node.blamed}
+        if self._told is not None:
+            self.live = self._told.live - left_out
+            limits = (self._told.hub_down_cluster, self._told.hub_busy)
+            self._cluster = led.LiveMembersChanged(self.live, *limits)
+            self.feed(event.MembersChanged(self.live))
+            self.feed_lead(self._cluster)
+            if left_out and len(self.live) == 1:
+                self.feed(event.AccessChanged(may_fetch=False))
 
     def _gossip(self, action: gossip.Gossip) -> None:
         """One exchange: both tables cross, or a timeout tells that they did not."""

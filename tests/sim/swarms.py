@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from peers import member_events as event
 from peers.ledger import Ledger
 from tests.sim import truth
 
@@ -90,7 +91,7 @@ class Swarms:
             other for other in self._peers.values() if other is not peer and other.torrent == peer.torrent
         ]
         looked_at = world.rng.sample(others, min(SOURCES_LOOKED_AT, len(others)))
-        usable = [o for o in looked_at if o.have & wanted and world.linked(node.name, o.node.name)]
+        usable = [o for o in looked_at if o.have & wanted and _together(world, node, o.node)]
         if not usable:
             return False
         source = min(usable, key=lambda other: other.node.up_free_at)
@@ -131,8 +132,18 @@ class Swarms:
             node.piece_held(piece)
         else:
             peer.refused.add((source.node.name, piece))
+            node.feed(event.PieceRefused(piece))
         if self._peers.get(node.name) is peer:
             self._fill(peer)
+
+
+def _together(world: World, node: Node, other: Node) -> bool:
+    """Whether two members would connect: not when one of them blames the other."""
+    return (
+        world.linked(node.name, other.name)
+        and other.name not in node.blamed
+        and node.name not in other.blamed
+    )
 
 
 def _some_piece(among: int, start: int) -> int:

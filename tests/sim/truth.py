@@ -9,6 +9,7 @@ from peers.ledger import Digests
 
 TRUE = 0
 GARBAGE = -1
+DAMAGED = 9
 
 
 @functools.lru_cache(maxsize=1 << 17)

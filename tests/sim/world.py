@@ -145,12 +145,23 @@ class World:
         node = self.nodes[name]
         if piece in node.disk and node.machine is not None and not node.sealed_right:
             node.disk[piece] = 5
+            node.rotten.add(piece)
 
     def lying_fetcher(self, name: str, *, wrong_bytes: bool) -> None:
         """Claims false digests for right bytes, or stores and claims wrong bytes consistently."""
         self.liars.add(name)
         self.nodes[name].hub.gives_wrong_bytes = wrong_bytes
         self.nodes[name].hub.lies_about_digests = not wrong_bytes
+
+    def damaging_relay(self, name: str) -> None:
+        """What this member checked is damaged afterwards, and passed on so."""
+        self.liars.add(name)
+        self.nodes[name].damages_what_it_relays = True
+
+    def hollow_member(self, name: str) -> None:
+        """Announces every piece from the start and has none of them."""
+        self.liars.add(name)
+        self.nodes[name].announces_all = True
 
     def lossy(self, share: float) -> None:
         """This share of all messages gets lost."""

@@ -1,0 +1,51 @@
+"""Who sends, claims or announces wrong bytes is named with evidence; nobody else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from peers.member_actions import BlameMember
+from tests.sim.world import Shape, World
+
+SHAPE = Shape(members=8, pieces=120, hub_link_bytes_per_s=60e6)
+LONG_S = 240.0
+BAD = ("n1", "n4", "n6")
+SLOWER_MAX = 1.5
+
+
+def good(world: World) -> list[str]:
+    return [name for name in world.names if name not in world.liars]
+
+
+def run(world: World) -> float:
+    """Until the good members are done: when the last of them published."""
+    world.start()
+    assert world.run(LONG_S, until=lambda: all(world.nodes[name].done for name in good(world)))
+    assert all(world.nodes[name].published for name in good(world)), world.nodes
+    return world.now
+
+
+def named(world: World) -> dict[str, set[str]]:
+    """Who was named, with how it was known, by good members only."""
+    kinds: dict[str, set[str]] = {}
+    for name in good(world):
+        for action in world.nodes[name].told:
+            if isinstance(action, BlameMember):
+                kinds.setdefault(action.evidence.member, set()).add(action.evidence.kind.value)
+    return kinds
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int) -> None:
+    clean_s = run(World(seed, SHAPE))
+    world = World(seed, SHAPE)
+    damages, lies, hollow = BAD
+    world.damaging_relay(damages)
+    world.lying_fetcher(lies, wrong_bytes=False)
+    world.hollow_member(hollow)
+    took_s = run(world)
+    world.run(30.0, until=lambda: set(named(world)) == set(BAD))
+    print(f"seed {seed}: {took_s:.1f} s, clean {clean_s:.1f} s; {named(world)}")
+    assert set(named(world)) == set(BAD)
+    assert named(world)[lies] == {"claim"}
+    assert took_s <= SLOWER_MAX * clean_s
