@@ -13,12 +13,10 @@ import ssl
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+if TYPE_CHECKING:  # loaded when there is a certificate to judge: 10 MB and up to half a second
+    from cryptography import x509
 
 PEM_BYTES_MAX = 1 << 16
 """A certificate with its key is a few kilobytes; a longer file is something else and is not read to its end."""
@@ -92,6 +90,8 @@ class TlsIdentity:
 
 def load(files: TlsFiles, now: float) -> TlsIdentity:
     """Read and judge all three files; ``now`` is the time of day. Raises TlsUnusable. Reads the disk: small files."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     ca_text, cert_text = _read("cluster.tls_ca_file", files.ca), _read("cluster.tls_cert_file", files.cert)
     key_text = _read("cluster.tls_key_file", files.key, private=True)
     authorities = _certificates("cluster.tls_ca_file", files.ca, ca_text)
@@ -170,6 +170,8 @@ def _read(key: str, path: str, *, private: bool = False) -> str:
 
 
 def _certificates(key: str, path: str, text: str) -> list[x509.Certificate]:
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificates(text.encode())
     except ValueError as error:
@@ -177,6 +179,8 @@ def _certificates(key: str, path: str, text: str) -> list[x509.Certificate]:
 
 
 def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
@@ -192,6 +196,9 @@ def names_of(peercert: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     common = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)

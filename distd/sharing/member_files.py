@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from peers import certificates, secret
+from peers import secret
 
 CA_CERT, CA_KEY = "ca.pem", "ca.key"
 """The CA in the directory of its certificates; only `CA_KEY` makes further ones."""
@@ -26,6 +26,8 @@ def write_new(path: str, *, replace: bool = False) -> None:
 
 def write_ca(directory: str, name: str, *, replace: bool = False) -> None:
     """A new CA for the cluster `name` in `directory`, which is made. Raises OSError as `write_new` does."""
+    from peers import certificates  # cryptography with it, which is slow to load
+
     cert, key = certificates.make_ca(name, time.time())
     os.makedirs(directory, mode=0o755, exist_ok=True)
     _write(os.path.join(directory, CA_CERT), cert, replace=replace, mode=CERT_MODE)
@@ -37,6 +39,8 @@ def write_member(directory: str, name: str) -> tuple[str, str]:
 
     Returns both paths. Raises OSError, and ValueError for a CA that cannot be used or a name that is no file's.
     """
+    from peers import certificates
+
     if not name or "/" in name or name.startswith("."):
         raise ValueError(f"{name!r} cannot be the name of a file")
     ca_cert, ca_key = (Path(directory, each).read_bytes() for each in (CA_CERT, CA_KEY))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -166,6 +168,11 @@ async def test_without_a_secret_tls_alone_makes_members(world: World, authority:
     assert await second.call("m0", "echo", b"x", 5.0) == b"m1 says x"
     with pytest.raises(ValueError, match="next start"):
         first.change_credentials(SECRET, authority.identity("m0"))
+
+
+def test_without_certificates_the_library_that_judges_them_is_not_loaded() -> None:
+    program = "import distd.main, distd.sharing.member_files, sys; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 DAY_S = 86_400.0
