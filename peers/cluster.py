@@ -130,6 +130,11 @@ class Cluster:
         return self._terms
 
     @property
+    def certificate_ends(self) -> float | None:
+        """When this member's certificate does, in seconds since the epoch; None without TLS."""
+        return self._tls.not_after if self._tls else None
+
+    @property
     def view(self) -> TellLive:
         """Live members (this one included), the cluster's Hub limit, and who fetches from the Hub now."""
         if self._gossip is None:

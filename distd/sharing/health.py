@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal
 
 from distd.api.schema import Finding
 from distd.sharing.packets import packet_findings
@@ -10,6 +13,7 @@ from peers.auth import WINDOW_S
 from peers.cluster import Cluster, Member
 from peers.gossiping import SKEW_TOLD_S
 from peers.membership import MemberState
+from peers.tls import EXPIRY_TOLD_S
 
 NAMED_MAX = 5
 """Of the members or addresses with the same trouble: the rest are counted."""
@@ -20,7 +24,8 @@ def cluster_checks(cluster: Cluster, join: Sequence[str]) -> list[Callable[[], A
     """What `distctl doctor` has a member look at."""
 
     async def members() -> list[Finding]:
-        return cluster_findings(cluster.me, cluster.members(), cluster.troubles(), join)
+        found = cluster_findings(cluster.me, cluster.members(), cluster.troubles(), join)
+        return found + certificate_findings(cluster.certificate_ends, time.time())
 
     return [members, lambda: packet_findings(cluster)]
 
@@ -36,8 +41,43 @@ def cluster_findings(
         *_clocks(live, troubles),
         *_silent(others, troubles),
         *_versions(me, members, live),
+        *_rotation(me, members, live),
         *_company(others, live, join),
     ]
+
+
+def certificate_findings(ends: float | None, now: float) -> list[Finding]:
+    """`ends` and `now` in seconds since the epoch; `ends` is None without TLS. Pure."""
+    if ends is None:
+        return []
+    told = f"this node's certificate ends on {datetime.fromtimestamp(ends, UTC):%Y-%m-%d}"
+    if ends - now > EXPIRY_TOLD_S:
+        return [Finding("cluster.certificate", "ok", told)]
+    outcome: Literal["warn", "fail"] = "warn" if ends > now else "fail"
+    fix = "make a new one with `distctl cluster cert`, copy it to this node and reload distd"
+    return [Finding("cluster.certificate", outcome, told, fix)]
+
+
+def _rotation(me: str, members: Sequence[Member], live: Sequence[Member]) -> list[Finding]:
+    """Whether a rotation of the secret is under way, and which of its rounds all members are through."""
+    own = next((member.facts.secret_ids for member in members if member.name == me), ())
+    others = {member.name: member.facts.secret_ids for member in live if member.facts.secret_ids}
+    differing = [name for name, ids in others.items() if ids != own]
+    if differing:
+        detail = (
+            f"the secret file of {_some(differing)} has other lines than this node's: a rotation is under way"
+        )
+        return [
+            Finding(
+                "cluster.rotation", "warn", detail, "bring every member through the same round, then the next"
+            )
+        ]
+    if len(own) > 1:
+        detail = "every live member's secret file has the same two lines: this round of the rotation is done"
+        return [
+            Finding("cluster.rotation", "warn", detail, "swap the lines everywhere, or remove the old one")
+        ]
+    return []
 
 
 def _secrets(troubles: Mapping[str, str]) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distd.sharing.health import cluster_findings
+from distd.sharing.health import certificate_findings, cluster_findings
 from peers.cluster import Member
 from peers.membership import MemberFacts, MemberState
 
@@ -12,8 +12,14 @@ SECRET = "10.0.0.2:7071: it does not accept this daemon's cluster secret (not_au
 CLOCK = "the clock of 10.0.0.2:7071 is 90 s behind this host's (clock_skew): synchronise both by NTP"
 
 
-def member(name: str, state: MemberState = MemberState.ALIVE, version: int = 1, **more: Any) -> Member:
-    facts = MemberFacts(f"{name}:7071", wire_version=version)
+def member(
+    name: str,
+    state: MemberState = MemberState.ALIVE,
+    version: int = 1,
+    secrets: tuple[bytes, ...] = (),
+    **more: Any,
+) -> Member:
+    facts = MemberFacts(f"{name}:7071", wire_version=version, secret_ids=secrets)
     return Member(name, state, facts, 1, **more)
 
 
@@ -59,3 +65,25 @@ def test_another_version_is_a_warning() -> None:
 def test_alone_without_anybody_to_join_is_well() -> None:
     assert outcomes(join=()) == {"cluster": "ok"}
     assert outcomes() == {"cluster": "fail"}
+
+
+def test_a_rotation_under_way_and_the_end_of_each_round_are_told() -> None:
+    old, both = (b"old.",), (b"old.", b"new.")
+
+    def found(own: tuple[bytes, ...], *others: tuple[bytes, ...]) -> list[str]:
+        members = [member(f"m{n}", secrets=ids) for n, ids in enumerate(others)]
+        findings = cluster_findings("me", [member("me", secrets=own), *members], {}, ())
+        return [each.detail for each in findings if each.name == "cluster.rotation"]
+
+    assert found(old, old, ()) == []
+    assert found(old) == []
+    assert "m1 has other lines" in found(both, both, old)[0]
+    assert "this round of the rotation is done" in found(both, both, both)[0]
+
+
+def test_a_certificate_is_warned_of_a_month_before_its_end() -> None:
+    day_s, ends = 86_400.0, 1_800_000_000.0
+    assert certificate_findings(None, ends) == []
+    outcomes = [certificate_findings(ends, ends - days * day_s)[0].outcome for days in (31, 29, -1)]
+    assert outcomes == ["ok", "warn", "fail"]
+    assert "2027-01-15" in certificate_findings(ends, ends)[0].detail
