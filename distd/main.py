@@ -54,6 +54,7 @@ from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
 from distd.rates import RateHistory
 from distd.reload import Reload
+from distd.scrub import ScrubService
 from distd.service_manager import ServiceManager
 from distd.sharing.access import asking_the_hub, own_part
 from distd.sharing.bandwidth import Pacers
@@ -317,6 +318,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     await models.open()
     stack.push_async_callback(pulls.close)
     await pulls.open()
+    scrub = ScrubService(config.cache.scrub_interval, blobs, models, database, pulls.submit, tally)
     own = OwnPart(pulls)
     nodes: Nodes = (
         RemotePulls(member.cluster, own, audit.note)
@@ -341,6 +343,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         active_pulls=fleet.active_views,
         company=company,
         rates=history.views,
+        scrub=scrub.view,
         examination=Examination(
             config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
         ),
@@ -355,7 +358,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
-    watching += [history.watch(), forecasts.watch(pulls.active)]
+    watching += [history.watch(), forecasts.watch(pulls.active), scrub.watch()]
     for background in (node.watch(), limits.watch(), eviction.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None

@@ -208,6 +208,10 @@ class ModelService:
         (record, *_) = await self._chosen(repo, revision)
         return await self._held(record)
 
+    async def paths_of(self, held: HeldSnapshot, etag: str) -> tuple[str, ...]:
+        """The snapshot's files that are this blob."""
+        return tuple(file.path for file in await self._files(held.repo, held.record) if file.etag == etag)
+
     def refs_of(self, repo: Repo, commit: str) -> list[str]:
         """What leads to a commit in the cache, but for names that only protect it there. Blocks."""
         return [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from distd import __version__
+from distd.api.housekeeping_schema import ScrubView
 from distd.api.rate_schema import RateView
 from distd.api.schema import (
     CacheView,
@@ -69,7 +70,9 @@ class NodeService:
         company: Company | None,
         examination: Examination,
         rates: Callable[[float, str | None], Awaitable[list[RateView]]],
+        scrub: Callable[[], ScrubView | None],
     ) -> None:
+        self._scrub = scrub
         self._rates = rates
         self._config = config
         self._blobs = blobs
@@ -128,6 +131,7 @@ class NodeService:
             bytes=self._usage_bytes,
             free_bytes=self._blobs.free_bytes(),
             max_bytes=config.cache.max_bytes,
+            scrub=self._scrub(),
         )
 
     def current_rates(self) -> RatesView:

@@ -96,3 +96,13 @@ class AdoptedView(Struct, frozen=True):
 class AdoptView(Struct, frozen=True):
     path: str
     snapshots: tuple[AdoptedView, ...]
+
+
+class ScrubView(Struct, frozen=True):
+    """Hashing again what is stored. Bytes and rotten files are of this run of the daemon."""
+
+    interval_s: float
+    oldest_check_at: str | None
+    """RFC 3339: when the file that waits longest was checked or written."""
+    bytes_checked: int
+    rotten_files: int

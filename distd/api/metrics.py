@@ -144,6 +144,8 @@ def families(now: Figures) -> Iterator[Metric]:
     yield _counter(
         "distd_evicted_bytes", "What came free on the disk when room was made.", tally.evicted_bytes
     )
+    yield _counter("distd_scrubbed_bytes", "Stored content that was hashed again.", tally.scrubbed_bytes)
+    yield _counter("distd_files_rotten", "Stored files that lost their hash on the disk.", tally.files_rotten)
     yield _gauge(
         "distd_cache_reserve_bytes", "Room that is left free, cache.min_free_bytes.", now.cache_reserve_bytes
     )

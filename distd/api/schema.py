@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
+from distd.api.housekeeping_schema import ScrubView
 from distd.config.sections import PrefetchEntry
 from distd.core.limits import LimitKey
 from distd.core.pull import PullState
@@ -244,6 +245,7 @@ class CacheView(Struct, frozen=True):
     bytes: int
     free_bytes: int
     max_bytes: int
+    scrub: ScrubView | None = None
 
 
 class RatesView(Struct, frozen=True):

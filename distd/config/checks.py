@@ -21,10 +21,7 @@ from distd.core.refs import parse_ref
 from distd.errors import DistdError
 from distd.schedule import cron_fires
 
-NOT_IN_THIS_VERSION: tuple[str, ...] = (
-    "cache.scrub_interval",
-    "mirror.listen",
-)
+NOT_IN_THIS_VERSION: tuple[str, ...] = ("mirror.listen",)
 """Known to the contract, without effect yet."""
 
 

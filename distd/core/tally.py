@@ -71,6 +71,10 @@ class Tally:
     snapshots_evicted: int = 0
     evicted_bytes: int = 0
     """What came free on the disk when room was made."""
+    scrubbed_bytes: int = 0
+    """Read again in the background; what was read a second time to make sure counts again."""
+    files_rotten: int = 0
+    """Stored files that lost their hash on the disk, as scrubbing found them."""
     reload_succeeded: bool = True
     """Of the configuration, the last time it was read; it was when the daemon started."""
 
@@ -103,6 +107,12 @@ class Tally:
 
     def evicted(self, freed_bytes: int) -> None:
         self.evicted_bytes += freed_bytes
+
+    def scrubbed(self, size_bytes: int) -> None:
+        self.scrubbed_bytes += size_bytes
+
+    def file_rotted(self) -> None:
+        self.files_rotten += 1
 
     def reload_ended(self, succeeded: bool) -> None:
         self.reload_succeeded = succeeded

@@ -39,6 +39,7 @@ OTHER: dict[str, tuple[str, object]] = {
     "cache.store_dir": ("/tmp/store", "/tmp/store"),
     "cache.max_bytes": ("2 TB", 2 * 10**12),
     "cache.min_free_bytes": ("64 MiB", 64 * 2**20),
+    "cache.scrub_interval": ("30d", 2_592_000.0),
     "api.listen": ("[::1]:0", "[::1]:0"),
     "api.socket": ("/run/distd/distd.sock", "/run/distd/distd.sock"),
     "api.token_file": ("/etc/hostname", "/etc/hostname"),
@@ -316,7 +317,6 @@ def test_a_prefetch_entry_says_what_is_wrong_with_it(load: Load, entry: str, sai
 
 
 FEATURES: dict[str, str] = {
-    "cache.scrub_interval": '"7d"',
     "mirror.listen": '"127.0.0.1:7073"',
 }
 

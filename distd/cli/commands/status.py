@@ -10,7 +10,7 @@ from distd.cli.fleet import audience, end, nodes_options, trouble
 from distd.cli.options import Command, Settings, examples
 from distd.cli.output import document, say, table
 from distd.cli.progress import plain_line
-from distd.cli.text import safe, size
+from distd.cli.text import plural, safe, size
 from distd.units import format_duration, format_rate
 
 
@@ -52,6 +52,12 @@ def _print(status: dict[str, Any]) -> None:
     say(
         f"cache    {size(cache['bytes'])}{limit} in {safe(cache['hub_dir'])}, {size(cache['free_bytes'])} free"
     )
+    if cache.get("scrub"):
+        scrub = cache["scrub"]
+        oldest = scrub["oldest_check_at"] or "none yet"
+        say(
+            f"scrub    {size(scrub['bytes_checked'])} read, {plural(scrub['rotten_files'], 'rotten file')}; oldest check {oldest}"
+        )
     say(
         f"rates    hub {format_rate(rates['hub_bytes_per_s'])}, peers {format_rate(rates['peers_bytes_per_s'])}"
     )

@@ -1,0 +1,164 @@
+"""Scrubbing: stored files are hashed again in the background, and what the disk lost is fetched anew and replaced.
+
+A file is read twice before it is called rotten. Then it leaves the store, so that it is served to nobody, and a pull of each snapshot that has
+it fetches it from members or the Hub and replaces it in the cache; programs that have the old file open keep reading that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from distd.api.housekeeping_schema import ScrubView
+from distd.api.schema import PullRequest
+from distd.core.scrub import next_due, rate_bytes_per_s
+from distd.core.tally import Tally
+from distd.errors import DistdError
+from distd.models import HeldSnapshot, ModelService
+from distd.pulls.views import rfc3339
+from distd.state.database import Database
+from distd.state.scrub import ScrubTable
+from distd.store.blobs import BlobStore
+from distd.store.reread import reread, yield_disk
+from distd.store.workers import StopFlag, finished
+
+log = logging.getLogger(__name__)
+
+BEGIN_AFTER_S = 1.0
+"""A start has better to do."""
+LOOK_EVERY_S = 60.0
+"""How soon a new or changed store is noticed when nothing is due."""
+SAVE_EVERY_S = 60.0
+"""What was checked since is checked once more after a crash."""
+TOLD_PATHS_MAX = 3
+
+
+class ScrubService:
+    """Run `watch` as a task; an interval of 0 is for ever. Cancel it before the pulls are closed."""
+
+    def __init__(
+        self,
+        interval_s: float,
+        blobs: BlobStore,
+        models: ModelService,
+        database: Database,
+        pull: Callable[[PullRequest], Awaitable[object]],
+        tally: Tally,
+    ) -> None:
+        self._interval_s = interval_s
+        self._blobs = blobs
+        self._models = models
+        self._table = ScrubTable(database)
+        self._pull = pull
+        self._tally = tally
+        self._checked_at: dict[str, float] = {}
+        self._saved_at = 0.0
+
+    def view(self) -> ScrubView | None:
+        """None when nothing is scrubbed."""
+        if not self._interval_s:
+            return None
+        oldest = min(self._checked_at.values(), default=None)
+        return ScrubView(
+            self._interval_s, rfc3339(oldest), self._tally.scrubbed_bytes, self._tally.files_rotten
+        )
+
+    async def watch(self) -> None:
+        """Hashes what is due, for ever."""
+        if not self._interval_s:
+            return
+        await asyncio.sleep(BEGIN_AFTER_S)
+        # A thread of its own: its idle disk time is not for those who wait for theirs.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="scrub", initializer=yield_disk)
+        try:
+            self._checked_at = await self._table.load()
+            while True:
+                try:
+                    await asyncio.sleep(await self._step(thread))
+                except (DistdError, OSError) as error:
+                    log.error("scrubbing: %s", error)
+                    await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            thread.shutdown(wait=False)
+
+    async def _step(self, thread: ThreadPoolExecutor) -> float:
+        """Checks the next file that is due; returns how long nothing is."""
+        sizes = await asyncio.to_thread(self._stored)
+        self._checked_at = {
+            etag: self._checked_at.get(etag, written_at) for etag, (_, written_at) in sizes.items()
+        }
+        now = time.time()
+        due = next_due(self._checked_at, self._interval_s, now)
+        if due.etag is None:
+            await self._save()
+            return min(LOOK_EVERY_S, due.at - now)
+        total_bytes = sum(size for size, _ in sizes.values())
+        await self._check(
+            thread, due.etag, sizes[due.etag][0], rate_bytes_per_s(total_bytes, self._interval_s)
+        )
+        self._checked_at[due.etag] = time.time()
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            await self._save()
+        return 0.0
+
+    def _stored(self) -> dict[str, tuple[int, float]]:
+        """Size of each blob and when it was written, which is when it was last hashed."""
+        found = {}
+        for etag in self._blobs.blobs():
+            try:
+                stats = self._blobs.path(etag).stat()
+            except FileNotFoundError:
+                continue
+            found[etag] = (stats.st_size, stats.st_mtime)
+        return found
+
+    async def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        await self._table.save(self._checked_at)
+
+    async def _check(self, thread: ThreadPoolExecutor, etag: str, size_bytes: int, rate: float) -> None:
+        path = self._blobs.path(etag)
+        for again in (False, True):
+            stop = StopFlag()
+            try:
+                actual = await finished(thread.submit(reread, stop, path, etag, rate), on_cancel=stop.set)
+            except FileNotFoundError:
+                return  # removed meanwhile
+            except OSError as error:
+                actual = f"not readable: {error.strerror}"
+            self._tally.scrubbed(size_bytes)
+            if actual == etag:
+                if again:
+                    log.warning("%s was read with wrong bytes once, and right the second time", path)
+                return
+        await self._repair(etag, actual)
+
+    async def _repair(self, etag: str, actual: str) -> None:
+        self._tally.file_rotted()
+        self._blobs.quarantine(etag)
+        snapshots = [held for held in await self._models.held() if etag in held.etags]
+        if not snapshots:
+            log.error("blob %s rotted on the disk (%s): removed, no snapshot has it", etag, actual)
+        for held in snapshots:
+            paths = await self._models.paths_of(held, etag)
+            log.error(
+                "%s@%s: %s rotted on the disk (%s instead of %s): it is fetched anew",
+                held.repo,
+                held.record.commit[:12],
+                ", ".join(paths[:TOLD_PATHS_MAX]),
+                actual,
+                etag,
+                extra={"event": "rotten", "repo": held.repo.id},
+            )
+            await self._pull(_repairing(held, paths))
+
+
+def _repairing(held: HeldSnapshot, paths: tuple[str, ...]) -> PullRequest:
+    """A pull of the lost file alone: what it publishes replaces the rotten one in the cache."""
+    exact = "".join(f"[{char}]" if char in "*?[" else char for char in paths[0])  # all of them are one blob
+    return PullRequest(
+        repo=held.repo.id, type=held.repo.type, revision=held.record.commit, include=(exact,), weights="all"
+    )
