@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help blame setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits screenshots packagetest install uninstall deb format lock clean
+.PHONY: help blame setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits screenshots packagetest install uninstall deb format lock clean partition
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -61,6 +61,9 @@ kill: setup ## 20 SIGKILLs in a pull of 1 GiB
 
 chaos: setup ## three daemons under a workload and 200 SIGKILLs (SEED=1 KILLS=200 draw another, or a shorter one)
 	@CHAOS_SEED=$(or $(SEED),1) CHAOS_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q -s tests/chaos --timeout 7200
+
+partition: setup ## the cluster's network broken in the middle of a pull, healed later and never (needs namespaces, as fleet does)
+	@$(BIN)/python -m bench.partition $(BENCH)
 
 bench: setup ## one node next to hf download and aria2c (results belong into bench/README.md)
 	@$(BIN)/python -m bench.single $(BENCH)

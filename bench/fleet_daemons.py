@@ -146,7 +146,9 @@ def running(site: Site, directory: Path, config: str = "") -> Iterator[Daemons]:
             settings = _settings(site, node, secret_file)
             daemon = DaemonProcess(directory / node.name, site.hub.url, settings, wrapper=wrapper)
             daemons.append(daemon)
-            node.call(daemon.start)
+        starting = [node.submit(daemon.start) for node, daemon in zip(site.nodes, daemons, strict=True)]
+        for started in starting:
+            started.result()
         _meet(site, daemons)
         time.sleep(SETTLE_S)
         yield Daemons(site, daemons)

@@ -142,9 +142,9 @@ class Network:
         self.namespaces: list[Namespace] = []
 
     def __enter__(self) -> Self:
-        _run("ip", "netns", "add", self.BRIDGE)
-        _run("ip", "-n", self.BRIDGE, "link", "add", "name", "br0", "type", "bridge")
-        _run("ip", "-n", self.BRIDGE, "link", "set", "dev", "br0", "up")
+        run("ip", "netns", "add", self.BRIDGE)
+        run("ip", "-n", self.BRIDGE, "link", "add", "name", "br0", "type", "bridge")
+        run("ip", "-n", self.BRIDGE, "link", "set", "dev", "br0", "up")
         return self
 
     def __exit__(
@@ -152,24 +152,24 @@ class Network:
     ) -> None:
         for namespace in self.namespaces:
             namespace.close()
-            _run("ip", "netns", "delete", namespace.name)
-        _run("ip", "netns", "delete", self.BRIDGE)
+            run("ip", "netns", "delete", namespace.name)
+        run("ip", "netns", "delete", self.BRIDGE)
 
     def add(self, name: str, mbit_per_s: float) -> Namespace:
         """A namespace with an address, behind a link of that rate in both directions."""
         address = f"{SUBNET}.{len(self.namespaces) + 1}"
-        _run("ip", "netns", "add", name)
+        run("ip", "netns", "add", name)
         namespace = Namespace(name, address)
         self.namespaces.append(namespace)
         port = self._port(name)
-        _run(
+        run(
             *("ip", "link", "add", "name", port, "netns", self.BRIDGE),
             *("type", "veth", "peer", "name", "eth0", "netns", name),
         )
-        _run("ip", "-n", self.BRIDGE, "link", "set", "dev", port, "master", "br0", "up")
-        _run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        run("ip", "-n", self.BRIDGE, "link", "set", "dev", port, "master", "br0", "up")
+        run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
-            _run("ip", "-n", name, "link", "set", "dev", device, "up")
+            run("ip", "-n", name, "link", "set", "dev", device, "up")
         self.set_rate(namespace, mbit_per_s)
         return namespace
 
@@ -178,7 +178,7 @@ class Network:
         burst_bytes = max(BURST_BYTES_MIN, round(mbit_per_s * 1e6 / 8 * BURST_S))
         bucket = ("tbf", "rate", f"{mbit_per_s}mbit", "burst", str(burst_bytes), "latency", f"{QUEUE_MS}ms")
         for where, device in ((namespace.name, "eth0"), (self.BRIDGE, self._port(namespace.name))):
-            _run("tc", "-n", where, "qdisc", "replace", "dev", device, "root", *bucket)
+            run("tc", "-n", where, "qdisc", "replace", "dev", device, "root", *bucket)
 
     @staticmethod
     def _port(name: str) -> str:
@@ -189,7 +189,8 @@ def congestion_control() -> str:
     return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """Runs a command of the host. Raises RuntimeError with its words when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
