@@ -103,7 +103,7 @@ class PeeringService:
     async def forget(self, member: str, by: str) -> None:
         """Drops a dead member from every member's table. Raises NotFound, or Conflict while it is there."""
         node = self._find(member)
-        if node.live:
+        if node.state in ("alive", "suspect"):  # one that is banned is not live, and there all the same
             raise Conflict(f"{member} is {node.state}: stop its daemon first, or ban it (distctl peers ban)")
         self._circle.forget(member)
         log.warning("%s is forgotten, by %s", member, by, extra={"event": "forgotten"})

@@ -64,8 +64,6 @@ class MemberFacts:
     hub_busy: bool = False
     wire_version: int = 1
     secret_ids: tuple[bytes, ...] = ()
-    draining: bool = False
-    """It takes no new work, being about to stop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,6 @@ class _Row(Struct, array_like=True):
     hub_busy: bool = False
     wire_version: _Version = 1
     secret_ids: Annotated[bytes, Meta(max_length=SECRETS_MAX * SECRET_ID_BYTES)] = b""
-    draining: bool = False
     forgotten: bool = False
 
 
@@ -147,7 +146,6 @@ def encode_gossip(table: Table, clock_s: float, wire_version: int = WIRE_VERSION
             entry.facts.hub_busy,
             entry.facts.wire_version,
             b"".join(entry.facts.secret_ids),
-            entry.facts.draining,
             entry.forgotten,
         )
         for entry in table
@@ -183,7 +181,6 @@ def _entry(row: _Row) -> MemberEntry:
         row.hub_busy,
         row.wire_version,
         tuple(ids[start : start + SECRET_ID_BYTES] for start in range(0, len(ids), SECRET_ID_BYTES)),
-        row.draining,
     )
     return MemberEntry(row.name, row.incarnation, row.state, facts, row.forgotten)
 

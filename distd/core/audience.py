@@ -16,7 +16,10 @@ NAMES_TOLD_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A member of the cluster as a target. `live`: not known to be dead or gone. `trouble`: why it was not reached last."""
+    """A member of the cluster as a target. `live`: not known to be dead or gone, and not banned here.
+
+    `trouble`: why it was not reached last, or is not to be.
+    """
 
     name: str
     zone: str

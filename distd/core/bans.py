@@ -51,7 +51,7 @@ class BanList:
     def add(self, ban: Ban) -> bool:
         """False when the member was banned already: the first word stays. Raises InvalidRequest, Conflict."""
         if ban.member == self._me:
-            raise InvalidRequest("a node does not ban itself; distctl peers drain takes it out of work")
+            raise InvalidRequest("a node does not ban itself: stop its daemon instead")
         if len(ban.reason) > REASON_CHARS_MAX:
             raise InvalidRequest(f"the reason has {len(ban.reason)} characters; at most {REASON_CHARS_MAX}")
         if ban.member in self._bans:

@@ -160,6 +160,8 @@ class NodeOperations:
 
     async def _ask(self, node: Node, question: Question, kind: type[T], timeout_s: float) -> T:
         if not node.live:
+            if node.state in ("alive", "suspect"):
+                raise NodeSilent(node.trouble)
             raise NodeSilent(f"it is {node.state}" + (f": {node.trouble}" if node.trouble else ""))
         reply = await self._members.ask(node.name, question, timeout_s)
         if reply.problem is not None:

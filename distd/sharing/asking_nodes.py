@@ -10,8 +10,8 @@ import msgspec
 from distd.core.audience import Node, NodeRefused, NodeSilent
 from distd.errors import Problem
 from distd.sharing.company import STATES
-from peers.cluster import Cluster
-from peers.cluster_errors import AuthFailed, CallRefused, ClusterError
+from peers.cluster import Cluster, Member
+from peers.cluster_errors import AuthFailed, CallRefused, ClusterError, MemberBanned
 from peers.membership import MemberState
 
 LIVE = (MemberState.ALIVE, MemberState.SUSPECT)
@@ -20,17 +20,14 @@ T = TypeVar("T")
 
 
 def known_nodes(cluster: Cluster) -> Sequence[Node]:
-    """All members, in order of their names."""
-    return [
-        Node(
-            member.name,
-            member.facts.zone,
-            member.state in LIVE,
-            STATES[member.state],
-            "" if member.state in LIVE else member.trouble,
-        )
-        for member in cluster.members()
-    ]
+    """All members, in order of their names. Who is banned here is nobody's target, alive or not."""
+    return [_node(member, cluster.bans.get(member.name)) for member in cluster.members()]
+
+
+def _node(member: Member, ban: str | None) -> Node:
+    is_live = member.state in LIVE and ban is None
+    trouble = "" if is_live else member.trouble if ban is None else str(MemberBanned(member.name, ban))
+    return Node(member.name, member.facts.zone, is_live, STATES[member.state], trouble)
 
 
 async def asked(

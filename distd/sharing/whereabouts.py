@@ -45,7 +45,7 @@ class Whereabouts:
         cluster.register(PUBLISHED, self._on_published)
 
     async def published(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
-        """All members known, this one included; the dead and those who left are listed and not asked."""
+        """All members known, this one included; the dead and those who left are listed and not asked, the banned left out."""
         body = msgspec.msgpack.encode(RefName.of(Ref(repo, revision)))
         room = asyncio.Semaphore(ASKED_AT_ONCE)
 
@@ -61,7 +61,8 @@ class Whereabouts:
             # A member chooses its words: a commit is the only one taken from it.
             return _view(member, holding if is_commit(holding.commit) else Holding(), None)
 
-        return list(await asyncio.gather(*map(ask, self._cluster.members())))
+        members = (each for each in self._cluster.members() if each.name not in self._cluster.bans)
+        return list(await asyncio.gather(*map(ask, members)))
 
     async def _on_published(self, sender: str, body: bytes) -> bytes:
         try:

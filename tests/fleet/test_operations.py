@@ -108,7 +108,10 @@ def test_a_member_banned_everywhere_works_alone_until_it_is_let_back(fleet: Flee
     assert "n2 is banned here (bad DIMM)" in row["error"]["detail"]
     until(lambda: n2.get("/v1/status")["cluster"]["reachable"] == 1, "the banned one to be alone", 60.0)
     repo = repos.make(weight_mib=1)
-    n0.pulled(repo.id, nodes=["n0", "n1"])
+    assert distctl(n0, "peers", "forget", "n2").returncode == 1
+    everybody = n0.pulled(repo.id, nodes=["all"])
+    assert [node["name"] for node in everybody["nodes"]] == ["n0", "n1"]
+    assert distctl(n0, "wait", repo.id, "--nodes", "all", "--timeout", "10s").returncode == 0
     view = n2.pulled(repo.id)
     assert (view["bytes_from_hub"], view["bytes_from_peers"]) == (repo.size_bytes, 0)
     assert distctl(n0, "peers", "unban", "n2", "--nodes", "n0,n1").returncode == 0
