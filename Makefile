@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help blame setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits screenshots packagetest install uninstall deb format lock clean partition
+.PHONY: help blame setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -79,6 +79,9 @@ encryption: setup ## CPU per GB of each encryption mode between members, next to
 
 limits: setup ## whether bandwidth limits hold in a fleet, measured at its network cards (needs namespaces, as fleet does)
 	@$(BIN)/python -m bench.limits $(BENCH)
+
+streams: setup ## what event streams cost the daemon, idle and while a pull goes on
+	@$(BIN)/python -m bench.streams $(BENCH)
 
 screenshots: setup ## the pictures in docs/img, of real runs (needs chromium)
 	@$(BIN)/python -m tests.screenshots

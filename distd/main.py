@@ -45,6 +45,7 @@ from distd.nodes.waiting import WaitService
 from distd.peering import LoneCircle, PeeringService
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
+from distd.pulls.changes import PullChanges
 from distd.pulls.fleet import FleetPulls, Nodes
 from distd.pulls.forecasts import Forecasts
 from distd.pulls.own_part import LoneNode, OwnPart
@@ -305,6 +306,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         scored=tally.observe_eta_error,
     )
     pull_table = PullTable(database)
+    changes = PullChanges(lambda: fleet)
     pulls = PullService(
         planner=planner,
         transfers=supply,
@@ -314,6 +316,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         publish=models.publish,
         forecasts=forecasts,
         tally=tally,
+        changed=changes.changed,
     )
     await models.open()
     stack.push_async_callback(pulls.close)
@@ -325,7 +328,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         if member
         else LoneNode(config.node.name, config.node.zone, own)
     )
-    fleet = FleetPulls(pulls, nodes, pull_table)
+    fleet = FleetPulls(pulls, nodes, pull_table, changed=changes.changed)
     stack.push_async_callback(fleet.close)
     await fleet.open()
 
@@ -358,7 +361,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
-    watching += [history.watch(), forecasts.watch(pulls.active), scrub.watch()]
+    watching += [history.watch(), forecasts.watch(pulls.active), scrub.watch(), changes.watch()]
     for background in (node.watch(), limits.watch(), eviction.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
@@ -377,6 +380,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             audit,
             adoption,
             WaitService(models, members),
+            changes,
         ),
         writable=not config.api.listen or is_loopback(config.api.listen),
         token=api_token or "",
@@ -388,7 +392,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         )
     reload.set_prefetch = prefetch.reload
     reload.set_outcome = tally.reload_ended
-    reload.set_api_token = lambda token: setattr(app[ACCESS], "token", token)
+    reload.set_api_token = app[ACCESS].replace_token
     bound = await stack.enter_async_context(serve(app, config.api.listen, config.api.socket))
     where = ", ".join([*(f"http://{address}" for address in bound.tcp), *filter(None, [bound.socket])])
     log.info(

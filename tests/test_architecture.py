@@ -92,6 +92,11 @@ RULES: tuple[Only | Sole | Never, ...] = (
         ("distd/api/metrics.py",),
         "the program counts in plain numbers; one library, one importer",
     ),
+    Sole(
+        "aiohttp_sse",
+        ("distd/api/event_routes.py",),
+        "event streams are one resource; one library, one importer",
+    ),
     Sole("click", ("distd/cli/*", "distd/main.py"), "only programs have a command line"),
     Sole("rich", ("distd/cli/*",), "only distctl draws on a terminal"),
     Sole(
@@ -249,6 +254,7 @@ def test_the_core_imports_of_the_standard_library_only_what_is_named_there() -> 
         ("peers/engine.py", "import huggingface_hub"),
         ("distd/main.py", "from apscheduler.schedulers.asyncio import AsyncIOScheduler"),
         ("distd/pulls/service.py", "from prometheus_client import Counter"),
+        ("distd/api/server.py", "from aiohttp_sse import sse_response"),
         ("distd/api/server.py", "import click"),
         ("distd/api/server.py", "from rich.table import Table"),
         ("distd/store/blobs.py", "import aiohttp"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -25,13 +26,20 @@ READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(slots=True)
 class Access:
-    """The rules in force. `app[ACCESS].token = ...` replaces the token while serving; empty means none.
+    """The rules in force; an empty token means none.
 
-    `writable`: TCP clients may change things when no token is configured.
+    `writable`: TCP clients may change things when no token is configured. `on_new_token` ends what an old one opened.
     """
 
     writable: bool
     token: str
+    on_new_token: Callable[[], None] = lambda: None
+
+    def replace_token(self, token: str) -> None:
+        """While serving; in force at once, also for answers that are still going on."""
+        if token != self.token:
+            self.token = token
+            self.on_new_token()
 
 
 ACCESS: web.AppKey[Access] = web.AppKey("access", Access)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from distd.api.audit_schema import AuditView
+from distd.api.event_schema import ServerEvent
 from distd.api.figures import Figures
 from distd.api.housekeeping_schema import AdoptView, GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
@@ -252,6 +253,25 @@ class Monitoring(Protocol):
         """What monitoring is told at this moment. Quick: it is asked for on the event loop, every few seconds."""
 
 
+class Listener(Protocol):
+    """A client's place among the events. Iterating waits for the next; it ends when closed, or when none can follow."""
+
+    def __aiter__(self) -> AsyncIterator[ServerEvent]: ...
+
+    def close(self) -> None:
+        """To be called by whoever got it; also ends an iteration that waits. Idempotent."""
+
+
+class Events(Protocol):
+    """What changes in pulls."""
+
+    def listen(self, pull_id: str | None, last_event_id: str | None) -> Listener | None:
+        """Of one pull or of all, after the event that the client had last, or from a `reset` where that is not possible.
+
+        None when the client knows the end of that pull. Raises NotFound.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """All of them, as the daemon hands them in."""
@@ -269,3 +289,4 @@ class Ports:
     audit: Audit
     adoption: Adoption
     waits: Waits
+    events: Events

@@ -18,6 +18,7 @@ from distd.api.auditing import audited
 from distd.api.bodies import BODY_BYTES_MAX
 from distd.api.browsers import known_host, same_origin
 from distd.api.dashboard import Dashboard
+from distd.api.event_routes import EventRoutes
 from distd.api.housekeeping_routes import HousekeepingRoutes
 from distd.api.index import Index
 from distd.api.limit_routes import LimitRoutes
@@ -66,8 +67,9 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
     """The routes over the ports. Serve it with `serve`.
 
     `token` empty: none is asked for, and TCP clients may change things only when `writable`, which is
-    for listeners on loopback. The unix socket needs neither. `app[ACCESS].token` can be replaced later.
+    for listeners on loopback. The unix socket needs neither. `app[ACCESS].replace_token` later replaces it.
     """
+    events = EventRoutes(ports.events)
     index = Index(
         NodeRoutes(ports.node, ports.nodes).routes()
         + PeerRoutes(ports.peering, ports.nodes).routes()
@@ -75,6 +77,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         + WaitRoutes(ports.waits).routes()
         + MetricRoutes(ports.monitoring).routes()
         + PullRoutes(ports.pulls).routes()
+        + events.routes()
         + ModelRoutes(ports.models, ports.nodes).routes()
         + LimitRoutes(ports.limits).routes()
         + PrefetchRoutes(ports.prefetch).routes()
@@ -87,12 +90,17 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         client_max_size=BODY_BYTES_MAX,
         middlewares=[problems, known_host(ports.node), same_origin, access, audited(ports.audit, routes)],
     )
-    app[ACCESS] = Access(writable, token)
+    app[ACCESS] = Access(writable, token, on_new_token=events.end_all)
     for route in routes:
         app.router.add_route(route.method, route.path, route.handler)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, route.handler)
     app.on_response_prepare.append(_add_headers)
+
+    async def end_streams(_: web.Application) -> None:
+        events.end_all()
+
+    app.on_shutdown.append(end_streams)
     return app
 
 

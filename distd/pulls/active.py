@@ -42,6 +42,7 @@ class ActivePull:
         is_held: Callable[[ManifestFile], bool],
         others_need: Callable[[ActivePull, str], bool],
         finished: Callable[[ActivePull], None],
+        changed: Callable[[str], None],
     ) -> None:
         self.request = request
         self.ref = Ref(parse_repo(request.repo, request.type), request.revision)
@@ -56,6 +57,7 @@ class ActivePull:
         self._is_held = is_held
         self._others_need = others_need
         self._finished = finished
+        self._changed = changed
         self._actions: asyncio.Queue[core.Action | asyncio.Future[None]] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -83,8 +85,11 @@ class ActivePull:
         """Something happened; what the machine decides is done later, in order."""
         if isinstance(event, core.PauseAsked | core.CancelAsked):
             self._stop_work()
+        before = self.record.state
         for action in self.machine.handle(event, time.time()):
             self._actions.put_nowait(action)
+        if self.record.state != before:
+            self._changed(self.record.id)
 
     async def settled(self) -> None:
         """Returns when what was decided so far is done and saved, or the pull stopped."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -94,8 +94,10 @@ class FleetPulls:
         nodes: Nodes,
         table: PullTable,
         *,
+        changed: Callable[[str], None],
         silent_max_s: float = core.SILENT_MAX_S,
     ) -> None:
+        self._changed = changed
         self._local = local
         self._nodes = nodes
         self._table = table
@@ -125,6 +127,23 @@ class FleetPulls:
         ]
         both = [*fleets, *self._local.active_views()]
         return tuple(sorted(both, key=lambda view: number_of(view.id), reverse=True))
+
+    def watched_views(self) -> tuple[PullView, ...]:
+        """As `active_views`, and the nodes of fleet pulls are asked as often as for somebody who looks."""
+        for fleet in self._fleets.values():
+            if fleet.record.state not in FINISHED:
+                self._looked(fleet)
+        return self.active_views()
+
+    def brief(self, pull_id: str) -> PullView:
+        """As `get`, without files, and not as somebody who looks."""
+        fleet = self._fleets.get(pull_id)
+        return self._view(fleet, with_files=False) if fleet else self._local.brief(pull_id)
+
+    def state_of(self, pull_id: str) -> PullState | None:
+        """None for one that is not known (any more)."""
+        fleet = self._fleets.get(pull_id)
+        return fleet.record.state if fleet else self._local.state_of(pull_id)
 
     # The API's Pulls.
 
@@ -164,9 +183,7 @@ class FleetPulls:
         fleet = self._fleets.get(pull_id)
         if fleet is None:
             return self._local.get(pull_id)
-        fleet.looked_at = now = time.monotonic()
-        if now - fleet.asked_at > ROUND_S:
-            fleet.wake.set()
+        self._looked(fleet)
         return self._view(fleet, with_files=True)
 
     def page(
@@ -211,6 +228,11 @@ class FleetPulls:
         return await self._local.estimate(request, links)
 
     # Inside.
+
+    def _looked(self, fleet: _Fleet) -> None:
+        fleet.looked_at = now = time.monotonic()
+        if now - fleet.asked_at > ROUND_S:
+            fleet.wake.set()
 
     def _go_on(self, request: PullRequest, record: core.FleetRecord) -> None:
         fleet = self._fleets[record.id] = _Fleet(request, core.FleetMachine(record, self._silent_max_s))
@@ -258,8 +280,10 @@ class FleetPulls:
             return core.Refused(ask.node, refusal.problem)
 
     async def _take(self, fleet: _Fleet, events: Sequence[core.Event]) -> None:
-        now, at = time.monotonic(), time.time()
+        now, at, before = time.monotonic(), time.time(), fleet.record.state
         actions = [action for event in events for action in fleet.machine.handle(event, now, at)]
+        if fleet.record.state != before:
+            self._changed(fleet.record.id)
         fleet.unsaved |= any(isinstance(action, Save) for action in actions)
         if fleet.unsaved:
             await self._table.save(fleet.request, fleet.record)

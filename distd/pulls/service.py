@@ -70,8 +70,10 @@ class PullService:
         publish: Callable[[ActivePull], Awaitable[str]],
         forecasts: Forecasts,
         tally: Tally,
+        changed: Callable[[str], None],
     ) -> None:
         self._tally = tally
+        self._changed = changed
         self._forecasts = forecasts
         self._planner = planner
         self._transfers = transfers
@@ -138,6 +140,13 @@ class PullService:
     def brief(self, pull_id: str) -> PullView:
         """As `get`, without files."""
         return self._view(pull_id, with_files=False)
+
+    def state_of(self, pull_id: str) -> PullState | None:
+        """None for one that is not known (any more)."""
+        pull = self._active.get(pull_id)
+        if pull is None and pull_id not in self._records:
+            return None
+        return (pull.record if pull else self._records[pull_id][1]).state
 
     def active(self) -> Collection[ActivePull]:
         """Unfinished pulls."""
@@ -249,6 +258,7 @@ class PullService:
             is_held=lambda file: self._blobs.has(file.etag, file.size_bytes),
             others_need=self._others_need,
             finished=self._finished,
+            changed=self._changed,
         )
         return pull
 

@@ -47,6 +47,7 @@ from distd.audit import AuditService
 from distd.config.sections import LimitsSection, LimitWindow, PrefetchEntry
 from distd.core.audience import Node
 from distd.core.bans import Ban
+from distd.core.event_log import EventLog
 from distd.core.limits import LimitKey, Override
 from distd.core.prefetch import Record
 from distd.core.refs import Repo, parse_ref
@@ -59,6 +60,7 @@ from distd.nodes.waiting import WaitService
 from distd.pacing import Pacer
 from distd.peering import PeeringService
 from distd.prefetch import Nobody, PrefetchService
+from distd.pulls.changes import PullChanges
 from distd.pulls.estimating import estimate_view
 from distd.state.audit import AuditEntry
 
@@ -79,6 +81,7 @@ class MemoryPulls:
         self.pulls: dict[str, PullView] = {}
         self.requests: list[PullRequest] = []
         self.on_submit: Callable[[PullView], object] = lambda pull: None
+        self.changed: Callable[[str], None] = lambda pull_id: None
         self._stories: dict[str, list[StoryEntry]] = {}
         self._by_request: dict[PullRequest, str] = {}
 
@@ -97,8 +100,11 @@ class MemoryPulls:
 
     def advance(self, pull_id: str, **changes: Any) -> PullView:
         """Replaces fields of a pull and writes its story."""
+        before = self.pulls[pull_id].state
         pull = structs.replace(self.pulls[pull_id], **changes)
         self.pulls[pull_id] = pull
+        if pull.state != before:
+            self.changed(pull_id)
         story = self._stories[pull_id]
         story.append(StoryEntry(len(story) + 1, MOMENT, "changed", f"now {pull.state}"))
         return pull
@@ -151,6 +157,15 @@ class MemoryPulls:
         if pull_id not in self.pulls:
             raise NotFound(f"no pull {pull_id}")
         return self.pulls[pull_id]
+
+    def brief(self, pull_id: str) -> PullView:
+        return structs.replace(self.get(pull_id), files=())
+
+    def state_of(self, pull_id: str) -> PullState | None:
+        return self.pulls[pull_id].state if pull_id in self.pulls else None
+
+    def watched_views(self) -> list[PullView]:
+        return [self.brief(pull.id) for pull in self.pulls.values() if pull.state not in FINISHED]
 
     def page(
         self, states: frozenset[PullState], after: str | None, limit: int
@@ -539,8 +554,12 @@ class MemoryDaemon:
         self.waits = WaitService(self.models, members)
         self.archives = MemoryArchives(self.models)
         self.adoption = MemoryAdoption()
+        self.log = EventLog("run")
+        self.changes = PullChanges(lambda: self.pulls, self.log, progress_s=0.02)
+        self.pulls.changed = self.changes.changed
 
     def app(self, *, writable: bool = True, token: str = "") -> web.Application:
+        """`changes.watch` is the caller's to run."""
         ports = Ports(
             self.pulls,
             self.models,
@@ -555,6 +574,7 @@ class MemoryDaemon:
             self.audit,
             self.adoption,
             self.waits,
+            self.changes,
         )
         return build_app(ports, writable=writable, token=token)
 

@@ -73,7 +73,7 @@ async def test_a_wrong_token_is_refused(daemon: MemoryDaemon, tmp_path: Path, he
 
 async def test_a_token_replaced_while_serving_holds_at_once(daemon: MemoryDaemon, tmp_path: Path) -> None:
     async with Listening(daemon, tmp_path, writable=False, token="old") as api:
-        api.app[ACCESS].token = "new"
+        api.app[ACCESS].replace_token("new")
         assert await status(api.tcp, "GET", "/v1/status", headers={"Authorization": "Bearer old"}) == 401
         assert await status(api.tcp, "GET", "/v1/status", headers={"Authorization": "Bearer new"}) == 200
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -172,3 +174,22 @@ def test_sigterm_in_the_middle_of_a_pull_stops_in_time_and_the_next_start_goes_o
     assert view["bytes_from_hub"] == repo.size_bytes
     assert repo.sent_bytes() - repo.size_bytes <= IN_FLIGHT_MAX_BYTES
     assert_same_files(Path(view["snapshot_path"]), repo.directory)
+
+
+def test_the_stream_of_a_pull_tells_of_it_until_its_end(repos: Repos, daemon: DaemonProcess) -> None:
+    repo = repos.make(weight_mib=4)
+    with urlopen(f"{daemon.url}/v1/events", timeout=30) as all_pulls:
+        pull = daemon.submit(repo.id)["id"]
+        with urlopen(f"{daemon.url}/v1/pulls/{pull}/events", timeout=30) as stream:
+            data = [json.loads(line[6:]) for line in stream if line.startswith(b"data: ")]
+        told = [*data[0]["pulls"], *data[1:]]
+        for line in all_pulls:
+            if line.startswith(b"data: ") and (seen := json.loads(line[6:])).get("state") == "complete":
+                break
+
+    assert {view["id"] for view in told} == {pull} == {seen["id"]}
+    assert told[-1] == seen
+    states = ("queued", "resolving", "downloading", "verifying", "publishing", "complete")
+    steps = [states.index(view["state"]) for view in told]
+    assert steps == sorted(steps)
+    assert told[-1]["bytes_done"] == daemon.view(pull)["bytes_done"]
