@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from statistics import median_high
 
 SPANS_ALWAYS = 4
 FETCHERS_ALWAYS = 8
@@ -24,8 +25,18 @@ PIECE_S = 0.33
 SLOWER_MIN = 3.0
 """A member so much slower than the fastest that fetches is looked at closely, see `FetchTurns.in_time`."""
 
+AHEAD_LEASES = 2
+AHEAD_WAITS_S = 0.3
+"""A member so many leases above the usual share leaves a span that comes free to others for so long. Members far from the lead
+ask a round trip later than one beside it, which otherwise fetched twice its share (measured, eight members), sent it all on with
+a full link, and got its own pieces late."""
+
 RELAYS = 3
 """Times that a piece crosses the link of who fetched it before the others have it: in, and out to more than one."""
+
+
+WAITED = float("-inf")
+"""Instead of a time: it is over."""
 
 
 class FetchTurns:
@@ -35,6 +46,8 @@ class FetchTurns:
         self._piece_len_bytes = piece_len_bytes
         self._rates: dict[str, float] = {}
         self._granted: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._holds_back: dict[str, float] = {}
 
     def heard(self, member: str, rate_bytes_per_s: float) -> None:
         """The member asked; it gets so much from the Hub (0 unknown). One that is new owes nothing for the past."""
@@ -43,12 +56,33 @@ class FetchTurns:
             self._granted[member] = min(self._granted.values(), default=0)
 
     def forget(self, member: str) -> None:
-        self._rates.pop(member, None)
-        self._granted.pop(member, None)
+        for each in (self._rates, self._granted, self._last, self._holds_back):
+            each.pop(member, None)
 
     def took(self, member: str, pieces: int) -> None:
         """The member was granted so many pieces."""
         self._granted[member] = self._granted.get(member, 0) + pieces
+        self._last[member] = pieces
+        self._holds_back.pop(member, None)
+
+    def lets_others_ask(self, member: str, now: float) -> bool:
+        """Whether the member, next among those that wait, is so far ahead that others are given time to come first."""
+        others = [granted for name, granted in self._granted.items() if name != member]
+        ahead = self._granted.get(member, 0) - median_high(others or [0])
+        if not others or ahead <= AHEAD_LEASES * self._last.get(member, 0):
+            self._holds_back.pop(member, None)
+            return False
+        return now < self._holds_back.setdefault(member, now + AHEAD_WAITS_S)
+
+    def deadline(self) -> float:
+        """When to call `pass_time` at the latest."""
+        return min((until for until in self._holds_back.values() if until > WAITED), default=float("inf"))
+
+    def pass_time(self, now: float) -> bool:
+        """True when a member has let others ask for long enough and may be granted the next span."""
+        waited = [name for name, until in self._holds_back.items() if WAITED < until <= now]
+        self._holds_back.update(dict.fromkeys(waited, WAITED))
+        return bool(waited)
 
     def spans(self, rate_bytes_per_s: float, sharers: int) -> int:
         """How many spans so many members are to have under way while all of them together bring so much."""

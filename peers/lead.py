@@ -116,7 +116,7 @@ class Lead:
         wave = self._last_wave + NEWS_GAP_S if self._news and self._parked else FOREVER
         opening = self._grants_from if self._awaited else FOREVER
         resuming = self._hub_pause_until if self._paused else FOREVER
-        return min(waiting, wave, opening, resuming, self.leases.deadline())
+        return min(waiting, wave, opening, resuming, self.leases.deadline(), self._turns.deadline())
 
     @property
     def ready(self) -> bool:
@@ -244,6 +244,7 @@ class Lead:
     def _pass_time(self, now: float) -> None:
         if self.leases.lapse(now):
             self._news = True
+        self._news = self._turns.pass_time(now) or self._news
         if self._awaited and now >= self._grants_from:
             self._awaited.clear()
             self._news = True
@@ -368,15 +369,15 @@ class Lead:
         """Whether one of the spans that may be under way is free, and nobody who waits comes before this member."""
         spans = self._turns.spans(self.leases.rate_bytes_per_s(now), self._sharers(now))
         free = spans - self.leases.busy()
-        waiting = {
+        waiting = [
             name
             for name, (request, _) in (self._parked.items() if free > 0 else ())
             if request.room > 0 and name in self.standings and self._may_be_granted(name, now)
-        }
+        ]
         unheld = self._unheld() if waiting else piece_set.EMPTY
-        return member in self._turns.next_up(
-            {member, *(name for name in waiting if self._in_time(name, unheld, now))}, free
-        )
+        others = (name for name in waiting if self._in_time(name, unheld, now))
+        first = self._turns.next_up({member, *others}, free)
+        return member in first and not self._turns.lets_others_ask(member, now)
 
     def _grantable(self, member: str, now: float) -> PieceSet:
         """The pieces this member could be given now: those of the first need that has any."""
@@ -393,8 +394,7 @@ class Lead:
 
     def _in_time(self, member: str, unheld: PieceSet, now: float) -> bool:
         """Whether the others would not wait for a piece fetched by this member."""
-        left_bytes = unheld.bit_count() * self.blob.piece_len_bytes
-        rate = self.leases.rate_bytes_per_s(now)
+        left_bytes, rate = unheld.bit_count() * self.blob.piece_len_bytes, self.leases.rate_bytes_per_s(now)
         return self._turns.in_time(member, self.leases.holders, left_bytes, rate)
 
     def _unheld(self) -> PieceSet:

@@ -25,7 +25,7 @@ from distd.sharing.failures import error_of
 from distd.sharing.findings import told_of
 from distd.sharing.means import Means, Outcome, outlook_of
 from distd.sharing.open_swarm import OpenSwarm
-from distd.sharing.reading import digests_of_file, journalled, xxh3_on_disk
+from distd.sharing.reading import digests_of_file, journalled, read_back
 from distd.sharing.spans import HubSpans
 from distd.store.hashing import PrefixHasher, hash_open_file
 from distd.store.incoming import IncomingBlob
@@ -128,6 +128,7 @@ class BlobDriver:
                 self._remote,
                 means.fetcher,
                 means.blobs.workers.disk,
+                means.usual_pace,
                 feed=self.feed,
                 fetched=self._fetched,
                 received=self._count_hub,
@@ -353,7 +354,7 @@ class BlobDriver:
             return
         # By path, whatever swarm is open or being left: a held piece is in the file.
         try:
-            xxh3 = await asyncio.to_thread(xxh3_on_disk, self._incoming.fd, self.blob, piece)
+            xxh3 = await asyncio.to_thread(read_back, self._incoming.fd, self.blob, piece)
         except OSError:
             self.feed(event.PieceUnreadable(piece, generation))
         else:
@@ -404,8 +405,7 @@ class BlobDriver:
 
     async def _seal(self) -> None:
         incoming, hasher = self._incoming, self._hasher
-        assert incoming is not None
-        assert hasher is not None
+        assert incoming is not None and hasher is not None  # noqa: PT018  # one thing: the blob is open
         if incoming.complete:
             if self._hashed_once:
                 hasher.restart()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from distd.core.estimate import Outlook
+from distd.core.lagging import UsualPace
 from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.errors import DistdError
@@ -70,12 +71,13 @@ class Means:
     sharers: Callable[[str], Awaitable[Callable[[frozenset[str]], frozenset[str]]]]
     """Tells for a blob with whom of the live members it is shared."""
     may_fetch: bool
-    link: HubLink
     hub_meter: Meter
     peers_meter: Meter
     tally: Tally
     hub_share: Callable[[str, float], None]
     """The lead of a blob names this node's part of the cluster's bandwidth from the Hub; 0: no limit."""
+    link: HubLink = field(default_factory=HubLink)
+    usual_pace: UsualPace = field(default_factory=UsualPace)
 
 
 @dataclass

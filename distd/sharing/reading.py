@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xxhash
 
+from distd.store.disk import start_writeback
 from distd.store.incoming import IncomingBlob
 from peers.blob import Blob
 from peers.ledger import Claim, Digests
@@ -23,11 +24,16 @@ def digests_of(data: bytes | bytearray | memoryview) -> Digests:
     return Digests(xxhash.xxh3_128_digest(data), hashlib.sha1(data, usedforsecurity=False).digest())
 
 
-def xxh3_on_disk(fd: int, blob: Blob, piece: int) -> bytes:
-    """Raises OSError, also for a file that ends before the piece does."""
+def read_back(fd: int, blob: Blob, piece: int) -> bytes:
+    """The xxh3 of what lies in the file, which is on its way to the disk from now on.
+
+    Whoever wrote the piece left it in the page cache, and publishing waits for all that is there still.
+    Raises OSError, also for a file that ends before the piece does.
+    """
     state = xxhash.xxh3_128()
     for block in _blocks(fd, blob, piece):
         state.update(block)
+    start_writeback(fd, piece * blob.piece_len_bytes, blob.piece_bytes(piece))
     return state.digest()
 
 

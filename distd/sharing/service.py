@@ -37,7 +37,6 @@ from peers.blob import Blob
 from peers.cluster import Cluster
 from peers.cluster_errors import CallRefused
 from peers.engine import Engine
-from peers.hub_link import HubLink
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, SwarmError
@@ -82,7 +81,6 @@ class Sharing:
             terms=lambda: cluster.swarm_terms,
             sharers=sharers,
             may_fetch=may_fetch,
-            link=HubLink(),
             hub_meter=hub_meter,
             peers_meter=peers_meter,
             tally=tally,

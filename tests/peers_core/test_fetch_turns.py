@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from peers.fetch_turns import FETCHERS_ALWAYS, PIECE_S, RELAYS, SLOWER_MIN, SPANS_ALWAYS, FetchTurns
+from peers.fetch_turns import (
+    AHEAD_WAITS_S,
+    FETCHERS_ALWAYS,
+    PIECE_S,
+    RELAYS,
+    SLOWER_MIN,
+    SPANS_ALWAYS,
+    FetchTurns,
+)
 
 PIECE_BYTES = 1000
 FAST = 10_000.0
@@ -62,3 +70,29 @@ def test_without_anybody_faster_who_fetches_a_slow_member_does(turns: FetchTurns
 def test_a_member_of_unknown_rate_is_tried(turns: FetchTurns) -> None:
     turns.heard("new", 0.0)
     assert turns.in_time("new", frozenset({"a"}), PIECE_BYTES, FAST)
+
+
+def test_a_member_far_ahead_lets_others_ask_first_but_not_for_long(turns: FetchTurns) -> None:
+    turns.took("a", 2)
+    assert not turns.lets_others_ask("a", 0.0), "two leases are within the usual"
+    turns.took("a", 2)
+    turns.took("a", 2)
+    assert turns.lets_others_ask("a", 1.0)
+    assert turns.deadline() == 1.0 + AHEAD_WAITS_S
+    assert not turns.pass_time(1.0)
+    assert turns.lets_others_ask("a", 1.2), "the time runs from the first time on"
+    assert turns.pass_time(1.0 + AHEAD_WAITS_S)
+    assert turns.deadline() == float("inf")
+    assert not turns.lets_others_ask("a", 1.5), "nobody came"
+    turns.took("a", 2)
+    assert turns.lets_others_ask("a", 2.0), "the next span is another matter"
+
+
+def test_one_that_fetches_little_makes_nobody_wait(turns: FetchTurns) -> None:
+    for _ in range(5):
+        turns.took("a", 2)
+        turns.took("b", 2)
+    assert not turns.lets_others_ask("a", 0.0)
+    turns.forget("b")
+    turns.forget("c")
+    assert not turns.lets_others_ask("a", 0.0), "there are no others"
