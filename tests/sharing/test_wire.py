@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from peers.secret import generate
+from tests.daemon.daemon import until
 from tests.daemon.repos import MIB, HubRepo, Repos, etag_of
 from tests.hub import HubProcess
 from tests.peers.authority import Authority
@@ -147,6 +148,6 @@ def strangers(rss_bytes, doors: list[int], live_after) -> None:  # type: ignore[
             not answer or head.startswith((b"HTTP/1.1 401", b"HTTP/1.1 400", b"\x15")) or len(answer) <= 608
         )
         assert b"BitTorrent protocol" not in answer
-    assert live_after()
+    until(live_after, "the members to see each other")
     for each in opened:
         each.close()
