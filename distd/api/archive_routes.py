@@ -5,6 +5,8 @@ Out with POST, because it gives content away.
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
 
 from distd.api.answers import Route, answer
@@ -12,6 +14,9 @@ from distd.api.bodies import json_body, only_parameters
 from distd.api.housekeeping_schema import AdoptRequest
 from distd.api.model_routes import repo_of, revision_of
 from distd.api.ports import Adoption, Archives
+from distd.errors import DistdError
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 
@@ -45,9 +50,15 @@ class ArchiveRoutes:
         )
         response.content_length = found.size_bytes
         await response.prepare(request)
-        async for part in found.content:
-            await response.write(part)
-        await response.write_eof()
+        try:
+            async for part in found.content:
+                await response.write(part)
+            await response.write_eof()
+        except DistdError as error:
+            # The status is sent already: only a body that ends too early can tell the client.
+            log.error("%s: the export broke off: %s", found.name, error)
+            if request.transport is not None:
+                request.transport.close()
         return response
 
     async def import_(self, request: web.Request) -> web.Response:
