@@ -1,7 +1,8 @@
 """Keeps web pages of other sites from using the API through a visitor's browser.
 
 Two ways in exist. A page may send a request across sites: browsers then name the page's site in
-`Origin`, and a change whose Origin is not this host is refused. Or a page's own name may be pointed at
+`Origin`, and a change whose Origin is not this host is refused; newer ones say `Sec-Fetch-Site` with every request, and then
+only following a link is allowed, so that a page cannot keep streams open or the Hub asked either. Or a page's own name may be pointed at
 127.0.0.1 (DNS rebinding), which makes it same-site: on loopback the `Host` must therefore be an address,
 localhost or the node's name, none of which such a page can have.
 """
@@ -19,12 +20,19 @@ from distd.api.answers import Handler
 from distd.api.ports import Node
 from distd.api.problems import Refused
 
+FOREIGN = frozenset({"cross-site", "same-site"})
+"""What `Sec-Fetch-Site` says of another site's page; `same-site` is another port or name below the same domain."""
+
 
 @web.middleware
 async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses a change that a page of another site asks for."""
+    """Refuses what a page of another site asks for: changes, and all but following a link where the browser tells."""
     origin = request.headers.get("Origin")
-    if origin is not None and request.method not in READING_METHODS:
+    reads = request.method in READING_METHODS
+    follows_link = reads and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    if request.headers.get("Sec-Fetch-Site", "").lower() in FOREIGN and not follows_link:
+        raise Refused(403, "access_denied", "a page of another site may not use this node")
+    if origin is not None and not reads:
         host = request.headers.get("Host", "")
         if urlsplit_netloc(origin) != host.lower():
             raise Refused(403, "access_denied", f"a page of {origin!r} may not change this node")

@@ -124,6 +124,28 @@ async def test_a_page_of_another_site_cannot_change_anything(
 
 
 @pytest.mark.parametrize(
+    ("site", "mode", "reading", "changing"),
+    [
+        ("cross-site", "no-cors", 403, 403),
+        ("cross-site", "cors", 403, 403),
+        ("Cross-Site", "cors", 403, 403),
+        ("same-site", "cors", 403, 403),
+        ("cross-site", "navigate", 200, 403),
+        ("same-origin", "cors", 200, 202),
+        ("none", "navigate", 200, 202),
+    ],
+)
+async def test_a_browser_that_names_another_site_may_only_follow_a_link(
+    daemon: MemoryDaemon, tmp_path: Path, site: str, mode: str, reading: int, changing: int
+) -> None:
+    async with Listening(daemon, tmp_path, writable=True, token="") as api:
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        assert await status(api.tcp, "GET", "/v1/status", headers=headers) == reading
+        assert await status(api.tcp, "POST", "/v1/pulls", json=BODY, headers=headers) == changing
+        assert bool(daemon.pulls.requests) == (changing == 202)
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [
         ("127.0.0.1:7070", 200),
