@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help blame setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition
+.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -55,6 +55,9 @@ blame: setup ## three bad daemons of eight: named with evidence, the good ones p
 
 sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
 	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) $(BIN)/pytest -q -n 2 tests/sim --timeout 1800)
+
+scale: setup ## simulated clusters of up to 1,000 members, a twentieth dying: what is said per member, as a curve (8 min)
+	@$(BIN)/python -m tests.sim.scale $(BENCH)
 
 kill: setup ## 20 SIGKILLs in a pull of 1 GiB
 	@KILL_POINTS=20 KILL_MIB=1024 $(BIN)/pytest -q -s tests/daemon/test_kill.py --timeout 1800

@@ -358,12 +358,7 @@ class Lead:
         """Members that fetch, or would if they were granted something."""
         if now - self._started_at < STARTING_S:
             return max(1, len(self._cluster.live))
-        everything = self.blob.all_pieces
-        fetchers = sum(
-            each.may_fetch and (self._audit.begun or each.held != everything)
-            for each in self.standings.members.values()
-        )
-        return max(1, fetchers)
+        return max(1, self.standings.sharers(self._audit.begun))
 
     def _is_next(self, member: str, now: float) -> bool:
         """Whether one of the spans that may be under way is free, and nobody who waits comes before this member."""

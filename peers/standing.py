@@ -31,6 +31,7 @@ class Standings:
         self._members: dict[str, Standing] = {}
         self._unions: dict[frozenset[str], PieceSet] = {}
         self._unfinished_hot: int | None = None
+        self._sharers: dict[bool, int] = {}
         self._roster: tuple[SwarmMember, ...] | None = None
         self._chosen: dict[str, tuple[SwarmMember, ...]] = {}
 
@@ -63,6 +64,7 @@ class Standings:
         if before is None or (before.phase, before.published) != (standing.phase, standing.published):
             self._roster = None
         self._unfinished_hot = None
+        self._sharers.clear()
         return standing
 
     def note_nothing(self, member: str, now: float) -> None:
@@ -74,6 +76,7 @@ class Standings:
         self._members.pop(member, None)
         self._unions.clear()
         self._unfinished_hot = self._roster = None
+        self._sharers.clear()
 
     def silent(self, since: float) -> frozenset[str]:
         """Members that were at work, who report all the time, and were not heard since then."""
@@ -105,6 +108,17 @@ class Standings:
             if not standing.may_fetch:
                 stuck |= standing.stuck
         return stuck
+
+    def sharers(self, even_complete: bool) -> int:
+        """Members that may fetch and lack something; those that lack nothing too, if asked for. Counted once per report, for
+        a lead asks for each of its members."""
+        if even_complete not in self._sharers:
+            everything = piece_set.full(self._pieces)
+            self._sharers[even_complete] = sum(
+                each.may_fetch and (even_complete or each.held != everything)
+                for each in self._members.values()
+            )
+        return self._sharers[even_complete]
 
     def unfinished_hot(self) -> int:
         """Members still filling in the hot swarm."""

@@ -10,6 +10,8 @@ from peers.swarm_choice import (
     HOLDERS_AWAITED_S,
     HOT_SERVE_S_MAX,
     HOT_STALL_S,
+    REENTER_S,
+    SPOILED_MIN,
     STUCK_S,
     WAKE_EVERY_S,
     Stage,
@@ -223,3 +225,18 @@ def test_an_ended_blob_leaves_its_swarm(swarm: SwarmChoice, table: PieceTable) -
     in_hot(swarm, table)
     assert swarm.end(Stage.FAILED, table) == [act.LeaveHot()]
     assert swarm.end(Stage.FAILED, table) == []
+
+
+def test_a_hot_swarm_with_many_wrong_pieces_is_entered_anew_and_warily(swarm: SwarmChoice) -> None:
+    table, ledger = PieceTable(2 * SPOILED_MIN), Ledger(2 * SPOILED_MIN, [claim(0, "a")])
+    swarm.decide(table, ledger, answer(), False, 0.0)
+    assert swarm.unwanted(ledger) == 0
+    table.in_swarm = (1 << SPOILED_MIN) - 1  # the engine believes to have them, and they were wrong
+    assert swarm.decide(table, ledger, answer(swarm=FILLING), False, REENTER_S - 0.1) == []
+    assert swarm.decide(table, ledger, answer(swarm=FILLING), False, REENTER_S)[:2] == [
+        act.LeaveHot(),
+        act.OpenHot(0),
+    ]
+    assert swarm.unwanted(ledger) == ((1 << 2 * SPOILED_MIN) - 1) & ~1, (
+        "only what somebody claims is asked of peers"
+    )

@@ -259,6 +259,8 @@ class Node:
 
     def _do_about_wrong_bytes(self, action: act.MemberAction) -> None:
         self.told.append(action)
+        if self.world.traffic and isinstance(action, act.ConnectSwarm):
+            self.world.traffic.connects(self.name, len(action.members))
         if isinstance(action, act.AskSuspect):
             self._ask_suspect(action.member, action.piece)
         elif isinstance(action, act.BlameMember):
@@ -344,6 +346,8 @@ class Node:
         if lead is self:
             self.later(0.0, lambda: self.asked(request))
             return
+        if self.world.traffic:
+            self.world.traffic.asked(self.name, request)
         unreachable = event.LeadUnreachable(request.sequence)
         if not lead.up or self.name in lead.blamed:
             self.later(REFUSED_S, lambda: self.feed(unreachable))
@@ -371,6 +375,9 @@ class Node:
         if member is self:
             self.later(0.0, lambda: self.feed(told))
         else:
+            if self.world.traffic:
+                word = action.answer if isinstance(action, led.Answer) else action.refusal
+                self.world.traffic.answered(self.name, member.name, word)
             self.world.send(self.name, member.name, lambda: member.feed(told))
 
     def _probe(self, name: str) -> None:
@@ -422,11 +429,15 @@ class Node:
         """One exchange: both tables cross, or a timeout tells that they did not."""
         other = self.world.nodes[action.address]
         answered: list[bool] = []
+        if self.world.traffic:
+            self.world.traffic.gossiped(self.name, action.table)
 
         def request() -> None:
             other._hear(gossip.GossipReceived(self.name, action.table))
             if other.membership is not None:
                 table = other.membership.table()
+                if self.world.traffic:
+                    self.world.traffic.gossiped(other.name, table)
                 self.world.send(other.name, self.name, lambda: answer(table))
 
         def answer(table: gossip.Table) -> None:

@@ -16,6 +16,7 @@ from tests.sim.clock import VirtualTime
 from tests.sim.hub import Hub
 from tests.sim.node import Node
 from tests.sim.swarms import Swarms
+from tests.sim.traffic import Traffic
 
 MIB = 1 << 20
 
@@ -55,6 +56,7 @@ class World:
         self.swarms = Swarms(self)
         self.checks = Checks(self)
         self.liars: set[str] = set()
+        self.traffic: Traffic | None = None
         self.loss = 0.0
         self._blocked: set[tuple[str, str]] = set()
         self._trace = hashlib.blake2b(digest_size=8)
