@@ -313,9 +313,12 @@ class Membership:
     def _gossip(self, how_many: int) -> list[MembershipAction]:
         """Exchange with random live members; one that failed once is asked again first. Alone, with ``join``."""
         others = [self._lines[entry.name] for entry in self._live_entries() if entry.name != self.me]
-        failing = [line for line in others if line.failures == 1]
+        failing = [line for line in others if line.failures == 1][:1]
         if others:
-            chosen = failing[:how_many] or self._rng.sample(others, min(how_many, len(others)))
+            # One that fails may be dead: a goodbye told to it alone would be heard by nobody.
+            rest = [line for line in others if line not in failing]
+            room = how_many - len(failing)
+            chosen = failing + self._rng.sample(rest, min(room, len(rest)))
             return [Gossip(line.entry.facts.address, self.table()) for line in chosen]
         own = self._lines[self.me].entry.facts.address
         return [Gossip(address, self.table()) for address in self._join if address != own]

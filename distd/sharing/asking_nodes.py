@@ -41,6 +41,8 @@ async def asked(
         # `not_found`: it knows no such call, being about to start; what it means is in the answer else.
         if error.retryable or error.code in ("not_found", "busy"):
             raise NodeSilent(str(error)) from error
+        if error.code == "banned":
+            raise NodeRefused(Problem("access_denied", "Banned there", str(error), False)) from error
         raise NodeRefused(Problem(error.code, "Refused by the node", error.detail, False)) from error
     except AuthFailed as error:
         raise NodeRefused(Problem("not_authenticated", "Node not trusted", str(error), False)) from error

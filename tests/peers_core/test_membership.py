@@ -244,3 +244,10 @@ def test_a_banned_member_is_not_live_not_asked_and_not_believed() -> None:
     assert table.live == {"me", "a"}
     table.handle(BansChanged(frozenset()), 42.0)
     assert table.live == {"me", "a", "bad"}
+
+
+def test_a_goodbye_reaches_others_than_the_one_that_just_failed() -> None:
+    table = member("me", entry("a"), entry("b"), entry("dead"))
+    table.handle(GossipFailed("dead:1"), 0.5)
+    told = {act.address for act in table.handle(LeaveDecided(), 0.6) if isinstance(act, Gossip)}
+    assert told == {"a:1", "b:1", "dead:1"}
