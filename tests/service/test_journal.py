@@ -152,5 +152,5 @@ def test_the_journal_of_a_daemon_tells_the_story_of_a_pull_and_no_secret(
     assert {entry["SYSLOG_IDENTIFIER"] for entry in entries} == {"distd"}
     assert not any(TOKEN in value for entry in entries for value in entry.values())
     assert daemon.log() == ""  # nothing beside the journal
-    # Quiet: a pull that goes well is its story, and beside it the daemon tells of its start and its end.
-    assert len(entries) <= len(story) + 3, [entry["MESSAGE"] for entry in entries]
+    # Quiet: a pull that goes well is its story and who asked for it, and beside it the daemon tells of its start and its end.
+    assert len(entries) <= len(story) + 4, [entry["MESSAGE"] for entry in entries]
