@@ -7,7 +7,7 @@ SOURCES := distd peers tests bench
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 
 .DEFAULT_GOAL := help
-.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition
+.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition reader
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -67,6 +67,9 @@ chaos: setup ## three daemons under a workload and 200 SIGKILLs (SEED=1 KILLS=20
 
 partition: setup ## the cluster's network broken in the middle of a pull, healed later and never (needs namespaces, as fleet does)
 	@$(BIN)/python -m bench.partition $(BENCH)
+
+reader: setup ## what a process that reads files at full speed loses beside a pull at 25 MB/s, and beside curl at that rate
+	@$(BIN)/python -m bench.reader $(BENCH)
 
 bench: setup ## one node next to hf download and aria2c (results belong into bench/README.md)
 	@$(BIN)/python -m bench.single $(BENCH)
