@@ -25,6 +25,7 @@ from distd.api.limit_routes import LimitRoutes
 from distd.api.metrics import MetricRoutes
 from distd.api.model_routes import ModelRoutes
 from distd.api.node_routes import NodeRoutes
+from distd.api.openapi import OpenApiRoutes
 from distd.api.peer_routes import PeerRoutes
 from distd.api.ports import Ports
 from distd.api.prefetch_routes import PrefetchRoutes
@@ -69,7 +70,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
     `token` empty: none is asked for, and TCP clients may change things only when `writable`, which is
     for listeners on loopback. The unix socket needs neither. `app[ACCESS].replace_token` later replaces it.
     """
-    events = EventRoutes(ports.events)
+    events, described = EventRoutes(ports.events), OpenApiRoutes()
     index = Index(
         NodeRoutes(ports.node, ports.nodes).routes()
         + PeerRoutes(ports.peering, ports.nodes).routes()
@@ -78,6 +79,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         + MetricRoutes(ports.monitoring).routes()
         + PullRoutes(ports.pulls).routes()
         + events.routes()
+        + described.routes()
         + ModelRoutes(ports.models, ports.nodes).routes()
         + LimitRoutes(ports.limits).routes()
         + PrefetchRoutes(ports.prefetch).routes()
@@ -86,6 +88,7 @@ def build_app(ports: Ports, *, writable: bool, token: str) -> web.Application:
         Dashboard(),
     )
     routes = tuple(index.routes())
+    described.describe(routes)
     app = web.Application(
         client_max_size=BODY_BYTES_MAX,
         middlewares=[problems, known_host(ports.node), same_origin, access, audited(ports.audit, routes)],

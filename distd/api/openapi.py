@@ -1,0 +1,223 @@
+"""`GET /openapi.json`: what every route takes and answers, from the types that validate and phrase it.
+
+One row a route; a test holds the rows equal to the routes that are served.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from distd import __version__
+from distd.api.answers import Route, answer
+from distd.api.audience import AUDIENCE
+from distd.api.audit_schema import AuditView
+from distd.api.housekeeping_schema import AdoptRequest, AdoptView, GcRequest, GcView, ImportedView
+from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
+from distd.api.paging import LIMIT_MAX
+from distd.api.peer_schema import BanRequest, BanView, BanWord, ForgottenView, NodeBanView
+from distd.api.pull_routes import SELECTION
+from distd.api.rate_schema import EstimateView, RateView
+from distd.api.schema import (
+    Finding,
+    LimitsChange,
+    LimitsView,
+    ModelView,
+    NodeHoldingView,
+    PeerView,
+    PlanView,
+    PrefetchRequest,
+    PrefetchView,
+    ProblemView,
+    PullRequest,
+    PullView,
+    RemovedView,
+    StatusView,
+    StoryEntry,
+    VerifyView,
+)
+
+Kind = type[msgspec.Struct]
+PAGE = ("limit", "cursor")
+REPEATABLE = frozenset({"include", "exclude", "link", "state", "nodes"})
+REFERENCE = "#/components/schemas/{name}"
+MODEL = "/v1/models/{type}/{org}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """One route: answers `one` value, or a page of `items`, or what is not described further, of the type `media`.
+
+    `rows`: the page's items instead, one a node, when `nodes` or `zone` is given.
+    """
+
+    one: Kind | None = None
+    items: Kind | None = None
+    rows: Kind | None = None
+    media: str = ""
+    takes: Kind | None = None
+    takes_media: str = ""
+    query: Sequence[str] = ()
+    status: int = 200
+    also: Sequence[int] = ()
+    """Other statuses without JSON."""
+
+
+ROUTES: dict[str, Says] = {
+    "GET /livez": Says(media="text/plain"),
+    "GET /healthz": Says(media="text/plain"),
+    "GET /readyz": Says(media="text/plain", query=("verbose",), also=(503,)),
+    "GET /metrics": Says(media="text/plain"),
+    "GET /": Says(media="application/json"),
+    "GET /openapi.json": Says(media="application/json"),
+    "GET /dashboard/{file}": Says(media="*/*"),
+    "GET /v1/status": Says(StatusView, rows=NodeStatusView, query=AUDIENCE),
+    "GET /v1/peers": Says(items=PeerView, query=PAGE),
+    "DELETE /v1/peers/{name}": Says(ForgottenView),
+    "PUT /v1/peers/{name}/ban": Says(BanWord, rows=NodeBanView, takes=BanRequest, query=AUDIENCE),
+    "DELETE /v1/peers/{name}/ban": Says(BanWord, rows=NodeBanView, query=AUDIENCE),
+    "GET /v1/bans": Says(items=BanView, query=PAGE),
+    "GET /v1/audit": Says(items=AuditView, query=(*PAGE, "since", "deed", "text")),
+    "GET /v1/rates": Says(items=RateView, query=("since", "peer")),
+    "GET /v1/doctor": Says(items=Finding),
+    "POST /v1/pulls": Says(PullView, takes=PullRequest, status=202),
+    "GET /v1/pulls": Says(items=PullView, query=("state", *PAGE)),
+    "GET /v1/pulls/{id}": Says(PullView),
+    "DELETE /v1/pulls/{id}": Says(PullView),
+    "POST /v1/pulls/{id}/pause": Says(PullView),
+    "POST /v1/pulls/{id}/resume": Says(PullView),
+    "GET /v1/pulls/{id}/story": Says(items=StoryEntry, query=PAGE),
+    "GET /v1/pulls/{id}/events": Says(media="text/event-stream", also=(204,)),
+    "GET /v1/events": Says(media="text/event-stream"),
+    "GET /v1/plan": Says(PlanView, query=SELECTION),
+    "GET /v1/estimate": Says(EstimateView, query=(*SELECTION, "link")),
+    "GET /v1/models": Says(items=ModelView, rows=NodeModelsView, query=(*PAGE, *AUDIENCE)),
+    f"GET {MODEL}": Says(ModelView, query=("use",)),
+    f"GET {MODEL}/nodes": Says(items=NodeHoldingView, query=("revision",)),
+    f"GET {MODEL}/wait": Says(WaitView, query=("revision", "timeout", *AUDIENCE)),
+    f"DELETE {MODEL}": Says(RemovedView, rows=NodeRemovedView, query=("revision", *AUDIENCE)),
+    f"PUT {MODEL}/pin": Says(ModelView, rows=NodePinView, query=("revision", *AUDIENCE)),
+    f"DELETE {MODEL}/pin": Says(ModelView, rows=NodePinView, query=("revision", *AUDIENCE)),
+    f"POST {MODEL}/verify": Says(VerifyView, query=("revision",)),
+    f"POST {MODEL}/export": Says(media="application/x-tar", query=("revision",)),
+    "GET /v1/limits": Says(LimitsView),
+    "PUT /v1/limits": Says(LimitsView, takes=LimitsChange),
+    "GET /v1/prefetch": Says(items=PrefetchView, query=PAGE),
+    "POST /v1/prefetch": Says(PrefetchView, takes=PrefetchRequest, status=201),
+    "DELETE /v1/prefetch/{id}": Says(PrefetchView),
+    "POST /v1/prefetch/{id}/run": Says(PrefetchView, status=202),
+    "POST /v1/gc": Says(GcView, takes=GcRequest),
+    "POST /v1/import": Says(ImportedView, takes_media="application/x-tar", status=201),
+    "POST /v1/adopt": Says(AdoptView, takes=AdoptRequest),
+}
+OPTIONAL_BODIES = frozenset({"PUT /v1/peers/{name}/ban", "POST /v1/gc"})
+"""Whose body may be left out."""
+
+
+class OpenApiRoutes:
+    def __init__(self) -> None:
+        self._document: dict[str, Any] | None = None
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/openapi.json", self.show, "what every route takes and answers")]
+
+    def describe(self, routes: Iterable[Route]) -> None:
+        """To be called with all routes, before the first request. Raises KeyError for one without a row in `ROUTES`."""
+        self._document = document(routes)
+
+    async def show(self, request: web.Request) -> web.Response:
+        return answer(self._document)
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """OpenAPI 3.1 of these routes."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        name = f"{route.method} {route.path}"
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, name, ROUTES[name])
+    kinds: set[Kind] = {ProblemView}
+    for says in ROUTES.values():
+        kinds.update(kind for kind in (says.one, says.items, says.rows, says.takes) if kind is not None)
+    ordered = sorted(kinds, key=lambda kind: kind.__name__)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template=REFERENCE)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "distd", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": {
+                "Problem": _response(
+                    "What is wrong (RFC 9457)", "application/problem+json", _ref(ProblemView)
+                )
+            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(route: Route, name: str, says: Says) -> dict[str, Any]:
+    described = {
+        "summary": route.summary,
+        "parameters": [*_path_parameters(route.path), *map(_query_parameter, says.query)],
+        "responses": {
+            str(says.status): _answer(says),
+            **{str(status): {"description": "see docs/API.md"} for status in says.also},
+            "default": {"$ref": "#/components/responses/Problem"},
+        },
+    }
+    if says.takes or says.takes_media:
+        schema = _ref(says.takes) if says.takes else {}
+        media = says.takes_media or "application/json"
+        described["requestBody"] = {
+            "required": name not in OPTIONAL_BODIES,
+            "content": {media: {"schema": schema}},
+        }
+    return described
+
+
+def _answer(says: Says) -> dict[str, Any]:
+    if says.media:
+        return _response("OK", says.media, {})
+    choices = [_ref(says.one)] if says.one else []
+    choices += [_page(kind) for kind in (says.items, says.rows) if kind]
+    return _response("OK", "application/json", choices[0] if len(choices) == 1 else {"oneOf": choices})
+
+
+def _response(description: str, media: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {media: {"schema": schema}}}
+
+
+def _ref(kind: Kind) -> dict[str, Any]:
+    return {"$ref": REFERENCE.format(name=kind.__name__)}
+
+
+def _page(kind: Kind) -> dict[str, Any]:
+    following = {"type": ["string", "null"], "description": "the cursor of the next page; null on the last"}
+    return {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {"items": {"type": "array", "items": _ref(kind)}, "next": following},
+    }
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _query_parameter(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if name == "limit":
+        schema = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}
+    elif name in REPEATABLE:
+        schema = {"type": "array", "items": schema}
+    return {"name": name, "in": "query", "required": name == "repo", "schema": schema}
