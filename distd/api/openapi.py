@@ -187,7 +187,8 @@ def _answer(says: Says) -> dict[str, Any]:
         return _response("OK", says.media, {})
     choices = [_ref(says.one)] if says.one else []
     choices += [_page(kind) for kind in (says.items, says.rows) if kind]
-    return _response("OK", "application/json", choices[0] if len(choices) == 1 else {"oneOf": choices})
+    # Not oneOf: an empty list is of either kind.
+    return _response("OK", "application/json", choices[0] if len(choices) == 1 else {"anyOf": choices})
 
 
 def _response(description: str, media: str, schema: dict[str, Any]) -> dict[str, Any]:
