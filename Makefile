@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := distd peers tests bench
-# Several daemons at once: not beside other tests, or they wait for a processor instead of for each other.
+# Several daemons at once: not beside other tests, or they wait for a processor instead of for each other. Those that
+# count questions and answers, and not bytes against time, bear company of their like.
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
+FLEETS_IN_COMPANY := tests/sharing tests/fleet
 
 .DEFAULT_GOAL := help
 .PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition reader
@@ -45,7 +47,8 @@ check: setup ## format, lint, types and architecture rules
 
 test: check ## check, and every test
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(FLEETS))
-	@$(BIN)/pytest -q $(FLEETS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(FLEETS_IN_COMPANY)
+	@$(BIN)/pytest -q $(filter-out $(FLEETS_IN_COMPANY),$(FLEETS))
 
 swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
 	@SWARM_STRICT=1 $(BIN)/pytest -q -s $(FLEETS)

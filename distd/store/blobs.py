@@ -23,7 +23,7 @@ from distd.core.manifest import is_etag
 from distd.errors import HashMismatch
 from distd.store.adopting import take_over
 from distd.store.disk import free_bytes, fsync_dir, reported_for, umask
-from distd.store.incoming import JOURNAL_SUFFIX, IncomingBlob, open_incoming
+from distd.store.incoming import JOURNAL_SUFFIX, IncomingBlob, open_incoming, release
 from distd.store.journal import Parameters, load
 from distd.store.workers import StopFlag, Workers, finished
 
@@ -179,11 +179,11 @@ class BlobStore:
         return path
 
     def release(self, etag: str) -> None:
-        """Takes the second name away that `accept` kept. Idempotent; a blob that is being filled keeps its only one."""
+        """Takes the name away that `accept` kept, the last one if the blob was removed since. Idempotent; a blob that is
+        being filled keeps its only one."""
         path = self.incoming_path(etag)
         with reported_for(path):
-            if _has_other_names(path):
-                path.unlink(missing_ok=True)
+            release(path)
 
     async def adopt(self, etag: str, size_bytes: int, path: Path, *, may_copy: bool = True) -> bool:
         """Takes over an existing file as the blob if its bytes have the right hash; True when the blob is here then.

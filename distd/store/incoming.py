@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +21,7 @@ from distd.store.journal import SOURCES, Journal, Parameters, StoredPiece
 from distd.store.spans import SpanWriter
 from distd.store.workers import Workers
 
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 JOURNAL_SUFFIX = ".journal"
 
 
@@ -201,11 +204,15 @@ def open_incoming(path: Path, parameters: Parameters, workers: Workers) -> Incom
     """
     journal_path = path.with_name(path.name + JOURNAL_SUFFIX)
     try:
-        existed = path.lstat().st_size == parameters.size_bytes
+        release(path)  # what is verified must not be written to
+        stats = path.lstat()
+        existed = stats.st_size == parameters.size_bytes
     except FileNotFoundError:
         existed = False
     needed_bytes = parameters.size_bytes
     with reported_for(path, needed_bytes):
+        if existed and not stats.st_mode & stat.S_IWUSR:
+            path.chmod(0o600)  # a crash came between closing the file to writers and giving it its new name
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if not existed:
@@ -219,6 +226,20 @@ def open_incoming(path: Path, parameters: Parameters, workers: Workers) -> Incom
                     pass
             raise
     return IncomingBlob(path, fd, journal, workers)
+
+
+def release(path: Path) -> None:
+    """Takes the name of a verified blob away that was kept for those who read it by that name. Idempotent.
+
+    Such a file has other names, or had them until the blob was removed: then nothing may write to it and it has no
+    journal. A file that is being filled keeps its only name.
+    """
+    with suppress(FileNotFoundError):
+        stats = path.lstat()
+        journal = path.with_name(path.name + JOURNAL_SUFFIX)
+        verified = stats.st_nlink > 1 or (not stats.st_mode & WRITABLE and not journal.exists())
+        if stat.S_ISREG(stats.st_mode) and verified:
+            path.unlink()
 
 
 def _reserve(fd: int, path: Path, size_bytes: int) -> None:

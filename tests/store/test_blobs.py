@@ -61,6 +61,45 @@ async def test_a_start_releases_what_was_still_read_when_the_daemon_died(store: 
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_blob_removed_while_it_was_read_leaves_nothing(store: BlobStore, restarted: bool) -> None:
+    await filled_and_kept(store)
+    store.remove(ETAG)
+    if restarted:
+        store.open()
+    else:
+        store.release(ETAG)
+    assert not store.incoming_path(ETAG).exists()
+
+
+async def test_a_blob_wanted_again_is_not_written_through_the_name_that_was_kept(store: BlobStore) -> None:
+    path = await filled_and_kept(store)
+    elsewhere = path.with_name("cache")
+    elsewhere.hardlink_to(path)
+    store.remove(ETAG)
+
+    again = await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
+
+    assert not again.have
+    assert not again.path.samefile(elsewhere)
+    assert elsewhere.read_bytes() == CONTENT
+
+
+async def test_a_crash_before_a_verified_file_got_its_name_loses_nothing(store: BlobStore) -> None:
+    incoming = await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
+    writer = incoming.writer(0, "hub", lambda index, changed: None)
+    await writer.write(CONTENT)
+    await writer.close()
+    await incoming.close()
+    incoming.path.chmod(0o444)
+
+    store.open()
+    again = await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
+
+    assert again.complete
+    assert again.path.stat().st_mode & 0o200
+
+
 async def test_what_is_being_filled_is_not_released(store: BlobStore) -> None:
     await store.incoming(ETAG, len(CONTENT), PIECE_BYTES)
     store.release(ETAG)
