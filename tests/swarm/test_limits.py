@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.daemon.daemon import until
 from tests.daemon.repos import Repos
 from tests.hub import HubProcess
 from tests.swarm.fleet import Fleet
@@ -22,7 +23,10 @@ def test_one_members_limit_binds_all_what_is_urgent_goes_first_and_a_change_is_f
     bulk, urgent = repos.make(weight_mib=100, shards=3), repos.make(weight_mib=17)
     with Fleet(tmp_path, hub, 3, each={1: {"limits.hub_down_cluster": rate}}) as fleet:
         for node in fleet.nodes:
-            assert node.get("/v1/limits")["hub_down_cluster_lowest"] == rate
+            until(
+                lambda node=node: node.get("/v1/limits")["hub_down_cluster_lowest"] == rate,  # type: ignore[misc]
+                "the limit of another member to be known",
+            )
         began = time.monotonic()
         pulls = {node: node.submit(bulk.id)["id"] for node in fleet.nodes}
         first = fleet.nodes[0]
