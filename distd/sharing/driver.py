@@ -128,7 +128,6 @@ class BlobDriver:
                 self._remote,
                 means.fetcher,
                 means.blobs.workers.disk,
-                means.usual_pace,
                 feed=self.feed,
                 fetched=self._fetched,
                 received=self._count_hub,

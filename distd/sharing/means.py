@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from distd.core.estimate import Outlook
-from distd.core.lagging import UsualPace
 from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.errors import DistdError
@@ -77,7 +76,6 @@ class Means:
     hub_share: Callable[[str, float], None]
     """The lead of a blob names this node's part of the cluster's bandwidth from the Hub; 0: no limit."""
     link: HubLink = field(default_factory=HubLink)
-    usual_pace: UsualPace = field(default_factory=UsualPace)
 
 
 @dataclass

@@ -8,10 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 
 from distd.core.faults import FaultKind, FetchFailed
-from distd.core.lagging import ConnectionPace, UsualPace
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.sharing.reading import digests_of
 from peers import member_events as event
@@ -45,7 +43,6 @@ class HubSpans:
         remote: RemoteFile,
         fetcher: Fetcher,
         threads: Executor,
-        usual: UsualPace,
         *,
         feed: Callable[[event.MemberEvent], None],
         fetched: Callable[[event.HubPieceFetched], bool],
@@ -56,7 +53,6 @@ class HubSpans:
         self._remote = remote
         self._fetcher = fetcher
         self._threads = threads
-        self._usual = usual
         self._feed = feed
         self._fetched = fetched
         self._received = received
@@ -105,11 +101,9 @@ class HubSpans:
     async def _run(self, fetch: int, span: Span) -> None:
         start = span.start * self._blob.piece_len_bytes
         end = min(span.stop * self._blob.piece_len_bytes, self._blob.size_bytes)
-        gatherer = _Gatherer(self, fetch, span.start, ConnectionPace(self._usual))
+        gatherer = _Gatherer(self, fetch, span.start)
         try:
-            while start + gatherer.done_bytes < end:
-                with suppress(_Lags):
-                    await self._fetcher.fetch(self._remote, start + gatherer.done_bytes, end, gatherer.take)
+            await self._fetcher.fetch(self._remote, start, end, gatherer.take)
         except FetchFailed as failure:
             fault = failure.fault
             kind = _FAILURES.get(fault.kind, SpanFailure.HUB_UNREACHABLE)
@@ -119,7 +113,6 @@ class HubSpans:
             log.exception("fetching %s from the Hub failed", span)
             self._feed(event.SpanFailed(fetch, SpanFailure.HUB_UNREACHABLE))
         finally:
-            gatherer.pace.ended(time.monotonic())
             if gatherer.unfinished_bytes:
                 self._dropped(gatherer.unfinished_bytes)
 
@@ -148,20 +141,15 @@ class HubSpans:
         return self._waiting_bytes + self._blob.piece_len_bytes <= WAITING_BYTES_MAX
 
 
-class _Lags(Exception):
-    """The connection is to be opened anew behind what it brought."""
-
-
 class _Gatherer:
-    """Cuts one fetch's stream into pieces; the stream may come over several connections, one after the other."""
+    """Cuts one fetch's stream into pieces."""
 
-    def __init__(self, spans: HubSpans, fetch: int, first_piece: int, pace: ConnectionPace) -> None:
-        self.pace = pace
-        self.done_bytes = 0
+    def __init__(self, spans: HubSpans, fetch: int, first_piece: int) -> None:
         self._spans = spans
         self._fetch = fetch
         self._piece = first_piece
         self._data = bytearray()
+        self._done_bytes = 0
         self._told_at = time.monotonic()
 
     @property
@@ -170,13 +158,12 @@ class _Gatherer:
         return len(self._data)
 
     async def take(self, chunk: bytes) -> None:
-        """Raises _Lags, with the chunk taken."""
-        self.done_bytes += len(chunk)
+        self._done_bytes += len(chunk)
         now = time.monotonic()
         tell = now - self._told_at >= PROGRESS_EVERY_S
         if tell:
             self._told_at = now
-        self._spans.counted(self._fetch, self.done_bytes, len(chunk), tell=tell)
+        self._spans.counted(self._fetch, self._done_bytes, len(chunk), tell=tell)
         view = memoryview(chunk)
         while view:
             size = self._spans.piece_bytes(self._piece)
@@ -187,7 +174,3 @@ class _Gatherer:
                 whole, self._data = self._data, bytearray()
                 await self._spans.arrived(self._fetch, self._piece, whole)
                 self._piece += 1
-        self.pace.excuse(time.monotonic() - now)
-        if self.pace.arrived(len(chunk), time.monotonic()):
-            log.info("the connection for %s at the Hub lags behind: opened anew", self._piece)
-            raise _Lags

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from distd.core.lagging import UsualPace
 from distd.core.manifest import ManifestFile
 from distd.core.refs import parse_repo
 from distd.hub.fetcher import Fetcher, RemoteFile
@@ -48,29 +47,11 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-class StarvingFetcher(ZeroFetcher):
-    """Its first connection brings a little every now and then, for ever; those after it are quick. Bytes are their offset's last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.starts: list[int] = []
-
-    async def fetch(self, remote: RemoteFile, start: int, end: int, sink: FetchSink) -> None:
-        self.starts.append(start)
-        first, step = len(self.starts) == 1, 1000
-        for offset in range(start, end, step):
-            if first:
-                await asyncio.sleep(0.05)
-            await sink(bytes(each & 0xFF for each in range(offset, min(offset + step, end))))
-
-
 def spans_of(
     blob: Blob,
     threads: ThreadPoolExecutor,
     wanted: bool,
     seen: list[int],
-    fetcher: Fetcher | None = None,
-    usual: UsualPace | None = None,
 ) -> HubSpans:
     def fetched(happened: event.HubPieceFetched) -> bool:
         seen.append(happened.piece)
@@ -81,9 +62,8 @@ def spans_of(
     return HubSpans(
         blob,
         remote,
-        fetcher or ZeroFetcher(),
+        ZeroFetcher(),
         threads,
-        usual or UsualPace(),
         feed=lambda _: None,
         fetched=fetched,
         received=lambda _: None,
@@ -126,25 +106,6 @@ async def test_pieces_that_wait_to_be_placed_hold_the_fetch_back(threads: Thread
         spans.take(piece)
         await spans.placed()
     assert seen == list(range(blob.pieces))
-    await spans.close()
-
-
-async def test_a_starved_connection_is_opened_anew_at_the_byte_that_comes_next(
-    threads: ThreadPoolExecutor,
-) -> None:
-    blob = Blob.of(ETAG, MIB)
-    seen: list[int] = []
-    fetcher, usual = StarvingFetcher(), UsualPace()
-    usual.learn(MIB, 1.0)
-    spans = spans_of(blob, threads, True, seen, fetcher, usual)
-
-    spans.start(1, Span(0, blob.pieces))
-
-    await reached(seen, blob.pieces)
-    again = fetcher.starts[1]
-    assert fetcher.starts == [0, again]
-    assert 0 < again < MIB
-    assert spans.take(0) == bytes(each & 0xFF for each in range(MIB)), "nothing twice, nothing left out"
     await spans.close()
 
 
