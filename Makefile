@@ -11,7 +11,7 @@ FLEETS_IN_COMPANY := tests/sharing tests/fleet
 BY_HAND := --ignore=tests/swarm/test_partition.py
 
 .DEFAULT_GOAL := help
-.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams screenshots packagetest install uninstall deb format lock clean partition reader
+.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -93,6 +93,9 @@ limits: setup ## whether bandwidth limits hold in a fleet, measured at its netwo
 
 streams: setup ## what event streams cost the daemon, idle and while a pull goes on
 	@$(BIN)/python -m bench.streams $(BENCH)
+
+api: setup ## a daemon asked all that its OpenAPI document describes, well and badly formed (SEED=1 as another time; 3 min)
+	@API_FULL=1 $(BIN)/pytest -q -s tests/api/test_conformance.py
 
 screenshots: setup ## the pictures in docs/img, of real runs (needs chromium)
 	@$(BIN)/python -m tests.screenshots

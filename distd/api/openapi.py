@@ -6,8 +6,8 @@ One row a route; a test holds the rows equal to the routes that are served.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -19,10 +19,11 @@ from distd.api.audience import AUDIENCE
 from distd.api.audit_schema import AuditView
 from distd.api.housekeeping_schema import AdoptRequest, AdoptView, GcRequest, GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
-from distd.api.paging import LIMIT_MAX
+from distd.api.parameters import parameter
 from distd.api.peer_schema import BanRequest, BanView, BanWord, ForgottenView, NodeBanView
 from distd.api.pull_routes import SELECTION
 from distd.api.rate_schema import EstimateView, RateView
+from distd.api.refusals import MODEL, Refusal, by_status, refusals
 from distd.api.schema import (
     Finding,
     LimitsChange,
@@ -44,9 +45,8 @@ from distd.api.schema import (
 
 Kind = type[msgspec.Struct]
 PAGE = ("limit", "cursor")
-REPEATABLE = frozenset({"include", "exclude", "link", "state", "nodes"})
+RESUMING = ("Last-Event-ID",)
 REFERENCE = "#/components/schemas/{name}"
-MODEL = "/v1/models/{type}/{org}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,17 @@ class Says:
     takes_media: str = ""
     query: Sequence[str] = ()
     status: int = 200
-    also: Sequence[int] = ()
-    """Other statuses without JSON."""
+    headers: Sequence[str] = ()
+    is_located: bool = False
+    """Whether the answer says in `Location` where what was made is."""
+    also: Mapping[int, str] = field(default_factory=dict)
+    """Other statuses and what they mean; their body has the same type, and 204 none."""
 
 
 ROUTES: dict[str, Says] = {
     "GET /livez": Says(media="text/plain"),
     "GET /healthz": Says(media="text/plain"),
-    "GET /readyz": Says(media="text/plain", query=("verbose",), also=(503,)),
+    "GET /readyz": Says(media="text/plain", query=("verbose",), also={503: "not ready"}),
     "GET /metrics": Says(media="text/plain"),
     "GET /": Says(media="application/json"),
     "GET /openapi.json": Says(media="application/json"),
@@ -85,15 +88,19 @@ ROUTES: dict[str, Says] = {
     "GET /v1/audit": Says(items=AuditView, query=(*PAGE, "since", "deed", "text")),
     "GET /v1/rates": Says(items=RateView, query=("since", "peer")),
     "GET /v1/doctor": Says(items=Finding),
-    "POST /v1/pulls": Says(PullView, takes=PullRequest, status=202),
+    "POST /v1/pulls": Says(PullView, takes=PullRequest, status=202, is_located=True),
     "GET /v1/pulls": Says(items=PullView, query=("state", *PAGE)),
     "GET /v1/pulls/{id}": Says(PullView),
     "DELETE /v1/pulls/{id}": Says(PullView),
     "POST /v1/pulls/{id}/pause": Says(PullView),
     "POST /v1/pulls/{id}/resume": Says(PullView),
     "GET /v1/pulls/{id}/story": Says(items=StoryEntry, query=PAGE),
-    "GET /v1/pulls/{id}/events": Says(media="text/event-stream", also=(204,)),
-    "GET /v1/events": Says(media="text/event-stream"),
+    "GET /v1/pulls/{id}/events": Says(
+        media="text/event-stream",
+        headers=RESUMING,
+        also={204: "nothing will follow: the pull has finished, and its end was told"},
+    ),
+    "GET /v1/events": Says(media="text/event-stream", headers=RESUMING),
     "GET /v1/plan": Says(PlanView, query=SELECTION),
     "GET /v1/estimate": Says(EstimateView, query=(*SELECTION, "link")),
     "GET /v1/models": Says(items=ModelView, rows=NodeModelsView, query=(*PAGE, *AUDIENCE)),
@@ -108,7 +115,7 @@ ROUTES: dict[str, Says] = {
     "GET /v1/limits": Says(LimitsView),
     "PUT /v1/limits": Says(LimitsView, takes=LimitsChange),
     "GET /v1/prefetch": Says(items=PrefetchView, query=PAGE),
-    "POST /v1/prefetch": Says(PrefetchView, takes=PrefetchRequest, status=201),
+    "POST /v1/prefetch": Says(PrefetchView, takes=PrefetchRequest, status=201, is_located=True),
     "DELETE /v1/prefetch/{id}": Says(PrefetchView),
     "POST /v1/prefetch/{id}/run": Says(PrefetchView, status=202),
     "POST /v1/gc": Says(GcView, takes=GcRequest),
@@ -117,6 +124,10 @@ ROUTES: dict[str, Says] = {
 }
 OPTIONAL_BODIES = frozenset({"PUT /v1/peers/{name}/ban", "POST /v1/gc"})
 """Whose body may be left out."""
+
+
+UNREADABLE = "400"
+"""The name of the answer that every route has, because it comes of the HTTP server itself."""
 
 
 class OpenApiRoutes:
@@ -151,26 +162,27 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": {
-                "Problem": _response(
-                    "What is wrong (RFC 9457)", "application/problem+json", _ref(ProblemView)
-                )
-            },
+            "responses": _refusals(ROUTES),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
     }
 
 
+def refusals_of(name: str) -> tuple[Refusal, ...]:
+    """What the route may refuse, with its statuses."""
+    return refusals(name, takes_json=ROUTES[name].takes is not None)
+
+
 def _operation(route: Route, name: str, says: Says) -> dict[str, Any]:
     described = {
         "summary": route.summary,
-        "parameters": [*_path_parameters(route.path), *map(_query_parameter, says.query)],
-        "responses": {
-            str(says.status): _answer(says),
-            **{str(status): {"description": "see docs/API.md"} for status in says.also},
-            "default": {"$ref": "#/components/responses/Problem"},
-        },
+        "parameters": [
+            *(parameter(each, "path", route.path) for each in re.findall(r"{(\w+)}", route.path)),
+            *(parameter(each, "query", route.path) for each in says.query),
+            *(parameter(each, "header", route.path) for each in says.headers),
+        ],
+        "responses": {str(status): told for status, told in _answers(name, says).items()},
     }
     if says.takes or says.takes_media:
         schema = _ref(says.takes) if says.takes else {}
@@ -180,6 +192,48 @@ def _operation(route: Route, name: str, says: Says) -> dict[str, Any]:
             "content": {media: {"schema": schema}},
         }
     return described
+
+
+def _answers(name: str, says: Says) -> dict[int, dict[str, Any]]:
+    found = {says.status: _answer(says)}
+    if says.is_located:
+        found[says.status]["headers"] = {
+            "Location": {"schema": {"type": "string", "format": "uri-reference"}}
+        }
+    for status, meaning in says.also.items():
+        found[status] = {"description": meaning}
+        if status != 204:
+            found[status]["content"] = {says.media: {"schema": {}}}
+    found[400] = {"$ref": f"#/components/responses/{UNREADABLE}"}
+    for status, codes in by_status(refusals_of(name)).items():
+        found[status] = {"$ref": f"#/components/responses/{_refusal_name(status, codes)}"}
+    return found
+
+
+def _refusals(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Each kind of refusal once, as the routes refer to it."""
+    kinds = {
+        _refusal_name(status, codes): (status, codes)
+        for name in names
+        for status, codes in by_status(refusals_of(name)).items()
+    }
+    unreadable = (
+        "not HTTP, or a line or header of more than 8190 bytes: answered before any route is looked for"
+    )
+    found = {UNREADABLE: _response(unreadable, "text/plain", {})}
+    for kind, (status, codes) in sorted(kinds.items()):
+        narrowed = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
+        schema = {"allOf": [_ref(ProblemView), narrowed]}
+        found[kind] = _response(", ".join(codes), "application/problem+json", schema)
+        if status == 400:
+            found[kind]["content"] |= found[UNREADABLE]["content"]
+        if status == 429:
+            found[kind]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
+    return found
+
+
+def _refusal_name(status: int, codes: Sequence[str]) -> str:
+    return f"{status}.{'.'.join(codes)}"
 
 
 def _answer(says: Says) -> dict[str, Any]:
@@ -206,19 +260,3 @@ def _page(kind: Kind) -> dict[str, Any]:
         "required": ["items", "next"],
         "properties": {"items": {"type": "array", "items": _ref(kind)}, "next": following},
     }
-
-
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", path)
-    ]
-
-
-def _query_parameter(name: str) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if name == "limit":
-        schema = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}
-    elif name in REPEATABLE:
-        schema = {"type": "array", "items": schema}
-    return {"name": name, "in": "query", "required": name == "repo", "schema": schema}

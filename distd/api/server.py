@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket as sockets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from distd import __version__
 from distd.api.access import ACCESS, Access, access
@@ -35,8 +37,13 @@ from distd.api.unixsocket import unix_listener
 from distd.api.wait_routes import WaitRoutes
 from distd.errors import DistdError
 
+logger = logging.getLogger(__name__)
+
 SHUTDOWN_TIMEOUT_S = 2.0
 """Time that requests in progress get to end. aiohttp may wait it twice; the daemon has 10 s for all."""
+
+BAD_HTTP_CHARACTERS_MAX = 200
+"""Of a message about what is not HTTP: enough to see what it was."""
 
 
 @dataclass
@@ -127,6 +134,18 @@ async def serve(app: web.Application, listen: str, socket: str = "") -> AsyncIte
         if listener is not None:
             await _start(web.SockSite(runner, listener), socket)
         yield Bound(tcp, socket)
+
+
+def bad_http_is_no_error(record: logging.LogRecord) -> bool:
+    """A filter of aiohttp's log: what a client sent wrongly is a line at most, not a traceback among the errors."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return True
+    logger.debug("%s", f"{record.getMessage()}: {error.message}"[:BAD_HTTP_CHARACTERS_MAX])
+    return False
+
+
+logging.getLogger("aiohttp.server").addFilter(bad_http_is_no_error)
 
 
 def split_listen(listen: str) -> tuple[str, int]:

@@ -20,8 +20,10 @@ REPO_PART_LENGTH_MAX = 96
 REVISION_LENGTH_MAX = 250
 """A revision becomes a path below refs/; file systems allow 255 bytes a name."""
 
-_REPO_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@=-]*")
+REPO_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_REPO_PART = re.compile(REPO_PART)
+REVISION = r"[A-Za-z0-9_][A-Za-z0-9_./+@=-]*"
+_REVISION = re.compile(REVISION)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -73,7 +73,8 @@ HUB_DIR = "/var/lib/distd/hub"
 class MemoryPulls:
     """`repos` maps the repos that the Hub would know to their files and sizes.
 
-    `on_submit` runs for each new pull, so that a test decides how it goes on.
+    `on_submit` runs for each new pull, so that a test decides how it goes on. `refusal`, where a test sets it, is
+    what comes of a submit or of asking the Hub.
     """
 
     def __init__(self, repos: dict[str, dict[str, int]]) -> None:
@@ -84,8 +85,11 @@ class MemoryPulls:
         self.changed: Callable[[str], None] = lambda pull_id: None
         self._stories: dict[str, list[StoryEntry]] = {}
         self._by_request: dict[PullRequest, str] = {}
+        self.refusal: DistdError | None = None
 
     async def submit(self, request: PullRequest) -> PullView:
+        if self.refusal:
+            raise self.refusal
         ref = parse_ref(request.repo, request.type, request.revision)
         self.requests.append(request)
         known = self._by_request.get(request)
@@ -190,6 +194,8 @@ class MemoryPulls:
         return [entry for entry in self._stories[pull_id] if entry.seq > after_seq][:limit]
 
     async def plan(self, request: PullRequest) -> PlanView:
+        if self.refusal:
+            raise self.refusal
         ref = parse_ref(request.repo, request.type, request.revision)
         if ref.repo.id not in self.repos:
             raise RepoNotFound(ref.repo.id, "https://huggingface.co", False)
@@ -396,11 +402,14 @@ class MemoryExport:
 
 
 class MemoryArchives:
-    """An export is the repo's name, a thousand times; with `breaks` it ends early. Imports are kept whole."""
+    """An export is the repo's name, a thousand times; with `breaks` it ends early. Imports are kept whole.
+
+    `refusal`, where a test sets it, is what comes of an import."""
 
     def __init__(self, models: MemoryModels) -> None:
         self.models = models
         self.breaks = False
+        self.refusal: DistdError | None = None
         self.imported: list[bytes] = []
 
     async def export(self, repo: Repo, revision: str) -> MemoryExport:
@@ -414,6 +423,8 @@ class MemoryArchives:
             yield word
 
     async def import_(self, chunks: AsyncIterator[bytes]) -> ImportedView:
+        if self.refusal:
+            raise self.refusal
         content = b""
         async for chunk in chunks:
             content += chunk

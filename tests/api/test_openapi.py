@@ -8,16 +8,19 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from distd.api.openapi import ROUTES, Says
+from distd.api import parameters
+from distd.api.openapi import ROUTES, Says, refusals_of
 from distd.api.schema import ProblemView
-from distd.core.refs import Repo
+from distd.core.event_log import EventLog
+from distd.core.refs import Repo, parse_repo, parse_revision
+from distd.errors import InvalidRequest
 from tests.api.memory import MemoryDaemon
 
 Client = aiohttp.ClientSession
 VALUES = {"type": "model", "org": "acme", "name": "tiny", "id": "p0001", "file": "app.js"}
-UNCHECKED = {"GET /livez", "GET /healthz", "GET /readyz", "GET /metrics", "GET /", "GET /openapi.json"}
-"""Take any query, as probes and browsers may add one."""
 
 
 def filled(path: str) -> str:
@@ -50,14 +53,23 @@ async def test_every_reference_leads_somewhere(client: Client) -> None:
         assert place
 
 
-@pytest.mark.parametrize("name", sorted(ROUTES.keys() - UNCHECKED))
+CHECKED = sorted(name for name in ROUTES if (422, "invalid_request") in refusals_of(name))
+
+
+async def test_only_what_probes_and_browsers_ask_takes_any_parameter(client: Client) -> None:
+    unchecked = ROUTES.keys() - set(CHECKED)
+    assert len(unchecked) == 7
+    for name in unchecked:
+        async with client.get(filled(name.split()[1]), params={"zzqqxx": "1"}) as response:
+            assert response.status == 200, name
+
+
+@pytest.mark.parametrize("name", CHECKED)
 async def test_the_described_parameters_are_those_that_the_route_takes(
     client: Client, daemon: MemoryDaemon, name: str
 ) -> None:
     daemon.models.hold(Repo("model", "acme/tiny"))
     method, path = name.split()
-    if "dashboard" in path:
-        return
     async with client.request(method, filled(path), params={"zzqqxx": "1"}) as response:
         problem = msgspec.json.decode(await response.read(), type=ProblemView)
     assert response.status == 422, problem
@@ -86,3 +98,75 @@ async def test_answers_are_of_the_described_type_and_status(
     assert (response.status, response.content_type) == (says.status, "application/json"), body
     kind = says.one or page_of(says.items)  # type: ignore[arg-type]  # one of the two is there
     msgspec.json.decode(body, type=kind)
+
+
+def matches(schema: dict[str, Any], value: str) -> bool:
+    return (
+        re.search(schema.get("pattern", ""), value) is not None
+        and schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        and value in schema.get("enum", [value])
+    )
+
+
+async def schemas_of(client: Client, name: str) -> dict[str, dict[str, Any]]:
+    method, path = name.split()
+    parameters = (await described(client))["paths"][path][method.lower()]["parameters"]
+    return {each["name"]: each["schema"] for each in parameters}
+
+
+REPOS = st.from_regex(r"\A[a-zA-Z0-9._-]{1,5}(/[a-zA-Z0-9._-]{1,5}){0,2}\Z") | st.sampled_from(
+    ["gpt2", "acme/tiny", "a" * 96, "a" * 97, "b/" + "a" * 96, "-a/b", "a/b-", "a.b/c_d", "a/ä", "a b", ""]
+)
+
+
+@given(REPOS)
+@settings(max_examples=200)
+def test_the_pattern_of_a_repo_lets_through_whatever_the_daemon_takes(name: str) -> None:
+    try:
+        repo = parse_repo(name)
+    except InvalidRequest:
+        # The pattern does not tell what else is said in words: no two dashes or dots, no .git at the end.
+        said = (
+            "--" in name or ".." in name or name.endswith(".git") or len(max(name.split("/"), key=len)) > 96
+        )
+        assert said or not matches(parameters.REPO, name)
+        return
+    assert matches(parameters.REPO, name)
+    in_path = parameters.parameter("name", "path", "/v1/models/{type}/{org}/{name}")["schema"]
+    assert matches(parameters.SCHEMAS["org"], repo.org)
+    assert matches(in_path, repo.name)
+
+
+@given(
+    st.text(alphabet="ab01/.+@=-_ ä", max_size=8)
+    | st.sampled_from(["refs/pr/1", "v1.0", "a" * 250, "a" * 251])
+)
+@settings(max_examples=200)
+def test_the_pattern_of_a_revision_lets_through_whatever_the_daemon_takes(revision: str) -> None:
+    try:
+        parse_revision(revision)
+    except InvalidRequest:
+        return
+    assert matches(parameters.SCHEMAS["revision"], revision)
+
+
+async def test_ids_are_as_their_patterns_say(client: Client, daemon: MemoryDaemon) -> None:
+    """Those of pulls are held to it by tests/daemon, whose daemons give them."""
+    entry = (await schemas_of(client, "POST /v1/prefetch/{id}/run"))["id"]
+    assert all(matches(entry, view.id) for view in daemon.prefetch.list())
+    event = (await schemas_of(client, "GET /v1/events"))["Last-Event-ID"]
+    assert not any(each["pattern"] == "" for each in (entry, event) if "pattern" in each)
+    assert matches(event, EventLog("5d1f0a3c").id_of(42))
+
+
+@pytest.mark.parametrize("name", ["GET /v1/events", "GET /v1/pulls/{id}/events"])
+async def test_streams_say_that_they_go_on_after_an_event(
+    client: Client, daemon: MemoryDaemon, name: str
+) -> None:
+    path = name.split()[1]
+    (header,) = (
+        each
+        for each in (await described(client))["paths"][path]["get"]["parameters"]
+        if each["in"] == "header"
+    )
+    assert (header["name"], header["required"]) == ("Last-Event-ID", False)

@@ -149,10 +149,7 @@ async def test_a_bug_is_logged_with_its_traceback_and_answered_without_details(
 
 
 async def test_a_rate_limit_says_when_to_come_back(client: Client, daemon: MemoryDaemon) -> None:
-    def limited(pull: PullView) -> None:
-        raise RateLimited("https://huggingface.co", 41.2)
-
-    daemon.pulls.on_submit = limited
-    async with client.post("/v1/pulls", json={"repo": "acme/tiny"}) as response:
+    daemon.pulls.refusal = RateLimited("https://huggingface.co", 41.2)
+    async with client.get("/v1/plan", params={"repo": "acme/tiny"}) as response:
         assert (response.status, response.headers["Retry-After"]) == (429, "42")
         assert (await problem_of(response))["retryable"] is True

@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from distd.api.parameters import PULL_ID
+from tests.api.described import is_described
 from tests.scrape import Scrape
 
 CHECKOUT = Path(__file__).parents[2]
@@ -249,7 +251,9 @@ class DaemonProcess:
             with error:
                 problem = error.read()
             is_problem = error.headers.get_content_type() == "application/problem+json"
-            raise Refused(error.code, json.loads(problem) if is_problem else {"detail": problem}) from None
+            refused = Refused(error.code, json.loads(problem) if is_problem else {"detail": problem})
+            assert is_described(method, path, refused.status, refused.code), f"{method} {path}: {refused}"
+            raise refused from None
         try:
             return json.loads(text) if text else None
         except ValueError:
@@ -308,6 +312,7 @@ class DaemonProcess:
 
 def check_view(view: View) -> None:
     """What holds for every answer about a pull, whatever its state."""
+    assert re.fullmatch(PULL_ID, view["id"]), view
     by_source = [view[f"bytes_from_{source}"] for source in ("hub", "peers")] + [view["bytes_reused"]]
     assert min(by_source) >= 0, view
     assert sum(by_source) == view["bytes_done"], f"{by_source} do not add up to {view['bytes_done']}"
