@@ -6,7 +6,6 @@ SOURCES := distd peers tests bench
 # Several daemons at once: not beside other tests, or they wait for a processor instead of for each other. Those that
 # count questions and answers, and not bytes against time, bear company of their like.
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
-FLEETS_IN_COMPANY := tests/sharing tests/fleet
 # A pull on a machine that is quick at the moment is over before the network breaks: by hand, with make swarm.
 BY_HAND := --ignore=tests/swarm/test_partition.py
 
@@ -49,8 +48,7 @@ check: setup ## format, lint, types and architecture rules
 
 test: check ## check, and every test
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(FLEETS))
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(FLEETS_IN_COMPANY)
-	@$(BIN)/pytest -q $(BY_HAND) $(filter-out $(FLEETS_IN_COMPANY),$(FLEETS))
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(BY_HAND) $(FLEETS)
 
 swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
 	@SWARM_STRICT=1 $(BIN)/pytest -q -s $(FLEETS)

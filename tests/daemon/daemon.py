@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
@@ -160,7 +161,8 @@ class DaemonProcess:
     def kill9(self) -> None:
         """SIGKILL to everything it started, at whatever it is doing. Idempotent."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself and was waited for
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._gone()
 
     def terminate(self) -> int:

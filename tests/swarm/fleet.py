@@ -1,19 +1,20 @@
 """Several daemons and a Hub on one machine: a fleet to pull with, to kill and to look into. Sizes are bytes.
 
 Ports are the system's choice wherever a daemon tells which one it got. The cluster's ports have to be known to the
-others before, and to stay the same over a restart: those are asked of the system, and a member whose port somebody
-else took meanwhile is given another before anybody knows of it.
+others before, and to stay the same over a restart: those are drawn where the system gives none away, and a member whose
+port somebody else took meanwhile is given another before anybody knows of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import random
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,17 +30,30 @@ COMPANY_S = 20.0
 """For a daemon to be heard of by all others."""
 PULL_S = 60.0
 
+OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+LOWEST_PORT = 12_000
+"""Above what services of a machine listen on."""
+SPARE_PORTS = 100
+"""Ports that may turn out to be taken before it is given up."""
+
 ADDRESS_IN_USE = "address already in use"
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports, all free at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Different ports, all free at this moment, that the system gives to nobody who does not ask for them by number.
+
+    Below the range of ports for outgoing connections: of those, one that is free now is somebody's a moment later.
+    """
+    first_given = int(OUTGOING_PORTS.read_text().split()[0])
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(LOWEST_PORT, first_given), k=count + SPARE_PORTS):
+        with socket.socket() as tried, suppress(OSError):
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"no {count} free ports between {LOWEST_PORT} and {first_given}")
 
 
 @dataclass(frozen=True, slots=True)
