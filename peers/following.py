@@ -25,10 +25,12 @@ SOLO_S = 10.0
 class Following:
     """One member's choice of lead for one blob."""
 
-    def __init__(self, blob: str, me: str, live: frozenset[str]) -> None:
+    def __init__(
+        self, blob: str, me: str, live: frozenset[str], draining: frozenset[str] = frozenset()
+    ) -> None:
         self.blob = blob
         self.me = me
-        self._order = rendezvous.order(blob, live | {me})
+        self._order = rendezvous.lead_order(blob, live | {me}, draining)
         self._hint: str | None = None
         self._failures = 0
         self._refusals = 0
@@ -54,8 +56,8 @@ class Following:
         """Members passed over at the moment, for the next candidate to know why it is asked."""
         return tuple(sorted(member for member, until in self._avoided.items() if until > now))
 
-    def live_changed(self, live: frozenset[str]) -> None:
-        self._order = rendezvous.order(self.blob, live | {self.me})
+    def live_changed(self, live: frozenset[str], draining: frozenset[str] = frozenset()) -> None:
+        self._order = rendezvous.lead_order(self.blob, live | {self.me}, draining)
         self._hint = None
 
     def answered(self) -> None:

@@ -73,10 +73,10 @@ class Lead:
         self.term = term
         self.ledger = Ledger(blob.pieces)
         self.leases = LeaseTable(me, term, blob.piece_len_bytes)
-        self.standings = Standings(blob.pieces)
+        self.standings = Standings(blob.pieces, live.draining, live.zones)
         self.idle_since = now
         self._cluster = live
-        self._order = rendezvous.order(blob.name, live.live | {me})
+        self._order = rendezvous.lead_order(blob.name, live.live | {me}, live.draining)
         self._awaited: set[str] = set(live.live)
         self._grants_from = now + REPORTS_AWAITED_S
         self._to_probe: set[str] = set(live.live)
@@ -192,7 +192,8 @@ class Lead:
         for gone in (set(self.standings.members) | self.leases.holders) - event.live - {self.me}:
             self._forget(gone)
         self._cluster = event
-        self._order = rendezvous.order(self.blob.name, event.live | {self.me})
+        self._order = rendezvous.lead_order(self.blob.name, event.live | {self.me}, event.draining)
+        self.standings.members_changed(event.draining, event.zones)
         self._awaited &= event.live
         self._await_reports(joined, now, JOINER_AWAITED_S, older_than_s=0.0)
         self._news = True

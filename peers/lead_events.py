@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
@@ -28,12 +29,15 @@ class LiveMembersChanged:
     """The membership table changed.
 
     ``hub_down_cluster`` is the lowest limit among live members in bytes per second (0 none); ``hub_busy`` are the members
-    that fetch from the Hub for any blob, so that one limit covers all blobs.
+    that fetch from the Hub for any blob, so that one limit covers all blobs. ``draining`` are being taken out of service;
+    ``zones`` are those of the members that have one.
     """
 
     live: frozenset[str]
     hub_down_cluster: float = 0.0
     hub_busy: frozenset[str] = frozenset()
+    draining: frozenset[str] = frozenset()
+    zones: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class BlobMember:
         journalled: Mapping[int, Claim] | None = None,
         claims: Iterable[Claim] = (),
         published: bool = False,
+        draining: frozenset[str] = frozenset(),
         may_fetch: bool = True,
         link: HubLink | None = None,
         order: tuple[int, ...] = (),
@@ -75,7 +76,7 @@ class BlobMember:
         self.link = link or HubLink()
         self.fetches = Fetches(self.link)
         self.access = HubAccess(may_fetch)
-        self.asking = Asking(Following(blob.name, me, live), me, self.ledger)
+        self.asking = Asking(Following(blob.name, me, live, draining), me, self.ledger)
         self.sealing = Sealing(me)
         self.swarm = SwarmChoice(me, now, published)
         self.failure: act.FailBlob | None = None
@@ -152,7 +153,7 @@ class BlobMember:
             self.table.check_digests(self.ledger)
 
     def _members_changed(self, happened: event.MembersChanged, now: float) -> None:
-        self.asking.following.live_changed(happened.live)
+        self.asking.following.live_changed(happened.live, happened.draining)
 
     def _lead_answered(self, happened: event.LeadAnswered, now: float) -> None:
         answer = happened.answer

@@ -31,9 +31,10 @@ class SpanFailure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """The live members according to the membership table, this one included."""
+    """The live members according to the membership table, this one included; and who is being taken out of service."""
 
     live: frozenset[str]
+    draining: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

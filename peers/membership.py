@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TypeAlias
@@ -53,7 +53,7 @@ class MemberState(IntEnum):
 class MemberFacts:
     """What a member tells about itself. ``hub_down_cluster`` in bytes per second, 0 none; ``hub_busy``: it fetches from
     the Hub now. Addresses are ``host:port``. ``secret_ids``: the secrets it accepts (`auth.secret_ids`), the one it signs
-    with first; empty when it does not tell."""
+    with first; empty when it does not tell. ``draining``: it is being taken out of service."""
 
     address: str
     zone: str = ""
@@ -64,6 +64,7 @@ class MemberFacts:
     hub_busy: bool = False
     wire_version: int = 1
     secret_ids: tuple[bytes, ...] = ()
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +146,13 @@ class Gossip:
 
 @dataclass(frozen=True, slots=True)
 class TellLive:
-    """The set of live members, or facts that leads depend on, changed."""
+    """The set of live members, or facts that leads depend on, changed. ``zones``: of the live members that have one."""
 
     live: frozenset[str]
     hub_down_cluster: float
     hub_busy: frozenset[str]
+    draining: frozenset[str] = frozenset()
+    zones: Mapping[str, str] = field(default_factory=dict)
 
 
 MembershipEvent: TypeAlias = (
@@ -343,6 +346,8 @@ class Membership:
             frozenset(entry.name for entry in live),
             min(limits, default=0.0),
             frozenset(entry.name for entry in live if entry.facts.hub_busy),
+            frozenset(entry.name for entry in live if entry.facts.draining),
+            {entry.name: entry.facts.zone for entry in live if entry.facts.zone},
         )
         if told == self._told:
             return []

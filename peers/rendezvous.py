@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 WEIGHTS_REMEMBERED = 1 << 16
 """A thousand members times the few blobs in flight; a lead is looked up with every request."""
@@ -24,6 +24,11 @@ def weight(key: str, member: str) -> int:
 def order(key: str, members: Iterable[str]) -> list[str]:
     """The members, first choice first; equal weights fall back to the name."""
     return sorted(members, key=lambda member: (-weight(key, member), member))
+
+
+def lead_order(key: str, members: Iterable[str], draining: Set[str]) -> list[str]:
+    """As `order`, with those that are being taken out of service last: they lead when nobody else is there."""
+    return sorted(members, key=lambda member: (member in draining, -weight(key, member), member))
 
 
 def choose(key: str, members: Iterable[str]) -> str | None:

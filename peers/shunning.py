@@ -43,7 +43,9 @@ class Shunning:
     def without(self, view: TellLive) -> TellLive:
         """The view of the members without those."""
         by = self.by
-        return replace(view, live=view.live - by, hub_busy=view.hub_busy - by) if by & view.live else view
+        if not by & view.live:
+            return view
+        return replace(view, live=view.live - by, hub_busy=view.hub_busy - by, draining=view.draining - by)
 
     @contextmanager
     def asking(self, member: str) -> Iterator[None]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peers import piece_set, rendezvous
 from peers.messages import SWARM_NAMES_MAX, Report, SwarmMember, SwarmPhase
 from peers.piece_set import PieceSet
+
+ACROSS_ZONES = 8
+"""Of the members named in a large swarm, so many are of other zones: a piece enters a zone by several of them, and a zone
+whose connections across fail one by one does not fall out of the swarm."""
+
+NO_ZONES: Mapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -26,8 +33,12 @@ class Standing:
 class Standings:
     """All members that reported, and the union of what they hold. Nothing here outlives its member."""
 
-    def __init__(self, pieces: int) -> None:
+    def __init__(
+        self, pieces: int, draining: frozenset[str] = frozenset(), zones: Mapping[str, str] = NO_ZONES
+    ) -> None:
         self._pieces = pieces
+        self._draining = draining
+        self._zones = zones
         self._members: dict[str, Standing] = {}
         self._unions: dict[frozenset[str], PieceSet] = {}
         self._unfinished_hot: int | None = None
@@ -61,6 +72,8 @@ class Standings:
         self._members[report.member] = standing
         if before is None or before.held != standing.held:
             self._unions.clear()
+            if self._draining:
+                self._roster = None
         if before is None or (before.phase, before.published) != (standing.phase, standing.published):
             self._roster = None
         self._unfinished_hot = None
@@ -77,6 +90,11 @@ class Standings:
         self._unions.clear()
         self._unfinished_hot = self._roster = None
         self._sharers.clear()
+
+    def members_changed(self, draining: frozenset[str], zones: Mapping[str, str]) -> None:
+        """Who is being taken out of service, and where everybody is."""
+        if (draining, zones) != (self._draining, self._zones):
+            self._draining, self._zones, self._roster = draining, zones, None
 
     def silent(self, since: float) -> frozenset[str]:
         """Members that were at work, who report all the time, and were not heard since then."""
@@ -131,15 +149,22 @@ class Standings:
         return self._unfinished_hot
 
     def roster(self) -> tuple[SwarmMember, ...]:
-        """Members in a swarm of the blob, or able to enter one, by name."""
+        """Members in a swarm of the blob, or able to enter one, by name; those that are being taken out of service only as
+        long as they hold what nobody else does."""
         if self._roster is None:
             self._chosen.clear()
+            left_alone = self._left_alone()
             self._roster = tuple(
                 SwarmMember(name, standing.phase, standing.published)
                 for name, standing in sorted(self._members.items())
-                if standing.phase is not SwarmPhase.NONE or standing.published
+                if (standing.phase is not SwarmPhase.NONE or standing.published) and name not in left_alone
             )
         return self._roster
+
+    def _left_alone(self) -> frozenset[str]:
+        draining = self._draining & self._members.keys()
+        held = self.held_by_any(but=self._draining) if draining else 0
+        return frozenset(name for name in draining if not self._members[name].held & ~held)
 
     def swarm_for(self, member: str, blob: str) -> tuple[SwarmMember, ...]:
         """Members for this one to connect to; in a large swarm each gets its own choice, alike on every lead."""
@@ -147,7 +172,17 @@ class Standings:
         if len(roster) <= SWARM_NAMES_MAX:
             return tuple(other for other in roster if other.name != member)
         if member not in self._chosen:
-            others = (other.name for other in roster if other.name != member)
-            names = set(rendezvous.order(f"{blob}/{member}", others)[:SWARM_NAMES_MAX])
+            others = rendezvous.order(
+                f"{blob}/{member}", (each.name for each in roster if each.name != member)
+            )
+            names = set(self._near_first(member, others))
             self._chosen[member] = tuple(other for other in roster if other.name in names)
         return self._chosen[member]
+
+    def _near_first(self, member: str, others: Sequence[str]) -> Sequence[str]:
+        """Those of the member's own zone, and some of others: as many as may be named."""
+        zone = self._zones.get(member, "")
+        near = [name for name in others if self._zones.get(name, "") == zone]
+        far = [name for name in others if self._zones.get(name, "") != zone]
+        across = max(SWARM_NAMES_MAX - len(near), min(ACROSS_ZONES, len(far)))
+        return [*near[: SWARM_NAMES_MAX - across], *far[:across]]

@@ -85,6 +85,7 @@ class _Row(Struct, array_like=True):
     wire_version: _Version = 1
     secret_ids: Annotated[bytes, Meta(max_length=SECRETS_MAX * SECRET_ID_BYTES)] = b""
     forgotten: bool = False
+    draining: bool = False
 
 
 class _Gossip(Struct):
@@ -147,6 +148,7 @@ def encode_gossip(table: Table, clock_s: float, wire_version: int = WIRE_VERSION
             entry.facts.wire_version,
             b"".join(entry.facts.secret_ids),
             entry.forgotten,
+            entry.facts.draining,
         )
         for entry in table
     ]
@@ -181,6 +183,7 @@ def _entry(row: _Row) -> MemberEntry:
         row.hub_busy,
         row.wire_version,
         tuple(ids[start : start + SECRET_ID_BYTES] for start in range(0, len(ids), SECRET_ID_BYTES)),
+        row.draining,
     )
     return MemberEntry(row.name, row.incarnation, row.state, facts, row.forgotten)
 

@@ -42,8 +42,7 @@ from peers.swarm_choice import Stage
 log = logging.getLogger(__name__)
 
 FAREWELL_S = 1.0
-"""How long closing waits for the lead to hear of it: then what was leased here, or held only here, is fetched
-by others at once. A lead that does not answer finds out by itself."""
+"""Closing waits so long for the lead to hear of it: then others fetch at once what was leased or held only here."""
 
 
 class BlobDriver:
@@ -137,12 +136,13 @@ class BlobDriver:
         self._machine = BlobMember(
             blob,
             means.neighbours.me,
-            self._sharers(means.neighbours.live()),
+            self._sharers(means.neighbours.view.live),
             time.monotonic(),
             journalled=journal,
             claims=claims,
             published=published,
-            may_fetch=means.may_fetch and self._remote is not None,
+            draining=means.neighbours.view.draining,
+            may_fetch=means.may_fetch() and self._remote is not None,
             link=means.link,
             order=self._order,
         )
@@ -150,10 +150,11 @@ class BlobDriver:
         self._spawn(self._do_in_order())
         self.feed(event.Ticked())
 
-    def members_changed(self, live: frozenset[str], *, shunned: bool) -> None:
+    def members_changed(self, *, shunned: bool) -> None:
         """`shunned`: everybody else bans this node, so what is under way asks the Hub for nothing."""
-        self.feed(event.MembersChanged(self._sharers(live)))
-        allowed = self._means.may_fetch and not shunned and self._remote is not None
+        view = self._means.neighbours.view
+        self.feed(event.MembersChanged(self._sharers(view.live), view.draining))
+        allowed = self._means.may_fetch() and not shunned and self._remote is not None
         if self._machine and self._machine.access.may_fetch != allowed and not self._machine.access.denied:
             self.feed(event.AccessChanged(allowed))
 

@@ -17,6 +17,7 @@ from distd.store.hashing import PrefixHasher
 from peers.blob import Blob
 from peers.hub_link import HubLink
 from peers.member import BlobMember
+from peers.membership import TellLive
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 from peers.metainfo import Kind
 from peers.suspicion import Evidence, Testimony
@@ -30,7 +31,8 @@ class Neighbours(Protocol):
     @property
     def me(self) -> str: ...
 
-    def live(self) -> frozenset[str]: ...
+    @property
+    def view(self) -> TellLive: ...
 
     def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
         """Where the sessions of these members listen, as far as it is known; this member is left out."""
@@ -69,7 +71,7 @@ class Means:
     """Under which swarms are entered now."""
     sharers: Callable[[str], Awaitable[Callable[[frozenset[str]], frozenset[str]]]]
     """Tells for a blob with whom of the live members it is shared."""
-    may_fetch: bool
+    may_fetch: Callable[[], bool]
     hub_meter: Meter
     peers_meter: Meter
     tally: Tally

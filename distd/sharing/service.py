@@ -37,6 +37,7 @@ from peers.blob import Blob
 from peers.cluster import Cluster
 from peers.cluster_errors import CallRefused
 from peers.engine import Engine
+from peers.membership import TellLive
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, SwarmError
@@ -80,7 +81,7 @@ class Sharing:
             suspects=self.suspects,
             terms=lambda: cluster.swarm_terms,
             sharers=sharers,
-            may_fetch=may_fetch,
+            may_fetch=lambda: may_fetch and cluster.me not in cluster.view.draining,
             hub_meter=hub_meter,
             peers_meter=peers_meter,
             tally=tally,
@@ -223,8 +224,9 @@ class Sharing:
     def me(self) -> str:
         return self._cluster.me
 
-    def live(self) -> frozenset[str]:
-        return self._cluster.live
+    @property
+    def view(self) -> TellLive:
+        return self._cluster.view
 
     def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
         named = set(members) - {self.me, *self._cluster.bans}
@@ -260,9 +262,10 @@ class Sharing:
 
     def _members_changed(self) -> None:
         view = self._cluster.view
-        self._leads.members_changed(led.LiveMembersChanged(view.live, view.hub_down_cluster, view.hub_busy))
+        limits = (view.hub_down_cluster, view.hub_busy)
+        self._leads.members_changed(led.LiveMembersChanged(view.live, *limits, view.draining, view.zones))
         for driver in self._drivers.values():
-            driver.members_changed(view.live, shunned=self._cluster.is_shunned)
+            driver.members_changed(shunned=self._cluster.is_shunned)
             if driver.swarm.outdated:
                 driver.feed(event.SwarmTermsChanged())
 

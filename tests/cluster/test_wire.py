@@ -121,6 +121,7 @@ def test_fields_that_a_later_version_adds_are_ignored() -> None:
         1,
         b"",
         False,
+        False,
         "later",
         {"and": "more"},
     ]

@@ -20,6 +20,13 @@ def test_the_first_live_member_is_asked(following: Following) -> None:
     assert following.target(0.0) == SECOND
 
 
+def test_a_member_that_is_taken_out_of_service_leads_when_nobody_else_is_there(following: Following) -> None:
+    following.live_changed(frozenset(MEMBERS), frozenset({FIRST, LAST}))
+    assert following.target(0.0) == SECOND
+    following.live_changed(frozenset({FIRST, LAST}), frozenset({FIRST, LAST}))
+    assert following.target(0.0) == FIRST
+
+
 def test_a_lone_member_asks_itself() -> None:
     assert Following("blob", "me", frozenset()).target(0.0) == "me"
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from peers.messages import SWARM_NAMES_MAX, SwarmMember, SwarmPhase
-from peers.standing import Standings
+from peers.standing import ACROSS_ZONES, Standings
 from tests.peers_core.builders import PIECES, report
 
 
@@ -55,3 +55,32 @@ def test_a_large_swarm_is_named_in_part_and_not_the_same_part_to_everybody() -> 
     assert "m0" not in {member.name for member in one}
     assert set(one) != set(other)
     assert standings.swarm_for("m0", "blob") == one
+
+
+def named(zones: dict[str, str], member: str) -> list[str]:
+    """The zones of those whom a large swarm's member is told."""
+    standings = Standings(PIECES, zones=zones)
+    for name in zones:
+        standings.note(report(name, phase=SwarmPhase.HOT), 0.0)
+    return [zones[other.name] for other in standings.swarm_for(member, "blob")]
+
+
+def test_in_a_large_swarm_the_own_zone_comes_first_and_some_are_of_others() -> None:
+    large = named({f"m{number}": f"rack-{number % 2}" for number in range(200)}, "m0")
+    assert (len(large), large.count("rack-1")) == (SWARM_NAMES_MAX, ACROSS_ZONES)
+    small = named({f"m{number}": f"rack-{number % 20}" for number in range(200)}, "m0")
+    assert (len(small), small.count("rack-0")) == (SWARM_NAMES_MAX, 9)
+    alone = named({f"m{number}": "" for number in range(200)}, "m0")
+    assert len(alone) == SWARM_NAMES_MAX
+
+
+def test_who_is_taken_out_of_service_is_named_while_it_holds_what_nobody_else_does() -> None:
+    standings = Standings(PIECES, draining=frozenset({"leaver"}))
+    standings.note(report("leaver", 0, 1, phase=SwarmPhase.HOT), 0.0)
+    standings.note(report("a", 0, phase=SwarmPhase.HOT), 0.0)
+    assert [member.name for member in standings.swarm_for("a", "blob")] == ["leaver"]
+    standings.note(report("a", 0, 1, phase=SwarmPhase.HOT), 1.0)
+    assert standings.swarm_for("a", "blob") == ()
+    assert [member.name for member in standings.swarm_for("leaver", "blob")] == ["a"]
+    standings.members_changed(frozenset(), {})
+    assert [member.name for member in standings.swarm_for("a", "blob")] == ["leaver"]

@@ -57,6 +57,7 @@ class Node:
         self.rotten: set[int] = set()
         self.damages_what_it_relays = False
         self.announces_all = False
+        self.connects_to: frozenset[str] = frozenset()
         self.life = 0
         self.up = False
         self.hub = HubClient(self)
@@ -77,6 +78,18 @@ class Node:
         return f"{self.name}/{self.life}"
 
     @property
+    def zone(self) -> str:
+        zones = self.world.shape.zones
+        return f"zone-{self.world.names.index(self.name) % zones}" if zones else ""
+
+    @property
+    def facts(self) -> gossip.MemberFacts:
+        shape = self.world.shape
+        return gossip.MemberFacts(
+            self.name, self.zone if shape.zones_told else "", hub_down_cluster=shape.hub_down_cluster
+        )
+
+    @property
     def remembered(self) -> gossip.MemberEntry:
         """What others may know of this daemon from an earlier life."""
         return gossip.MemberEntry(
@@ -91,13 +104,13 @@ class Node:
         """Start the daemon; ``known`` is what it remembers or is told of the cluster."""
         self.life += 1
         self.up = True
-        facts = gossip.MemberFacts(address=self.name, hub_down_cluster=self.world.shape.hub_down_cluster)
-        entry = gossip.MemberEntry(self.name, self.started_ms, gossip.MemberState.ALIVE, facts)
+        entry = gossip.MemberEntry(self.name, self.started_ms, gossip.MemberState.ALIVE, self.facts)
         self.membership = gossip.Membership(
             entry, self.world.names[:2], self.world.rng, self.world.now, known
         )
         self.live = self.membership.live
-        self._cluster = led.LiveMembersChanged(self.live, self.world.shape.hub_down_cluster)
+        zones = {entry.name: entry.facts.zone for entry in known if entry.facts.zone}
+        self._cluster = led.LiveMembersChanged(self.live, self.world.shape.hub_down_cluster, zones=zones)
         self._hear(gossip.RoundCame())
         if wants or self.published:
             self.want()
@@ -259,6 +272,8 @@ class Node:
 
     def _do_about_wrong_bytes(self, action: act.MemberAction) -> None:
         self.told.append(action)
+        if isinstance(action, act.ConnectSwarm):
+            self.connects_to = frozenset(action.members)
         if self.world.traffic and isinstance(action, act.ConnectSwarm):
             self.world.traffic.connects(self.name, len(action.members))
         if isinstance(action, act.AskSuspect):
@@ -418,8 +433,10 @@ class Node:
         left_out = self.blamed | {name for name, node in self.world.nodes.items() if self.name in node.blamed}
         if self._told is not None:
             self.live = self._told.live - left_out
-            limits = (self._told.hub_down_cluster, self._told.hub_busy)
-            self._cluster = led.LiveMembersChanged(self.live, *limits)
+            told = self._told
+            self._cluster = led.LiveMembersChanged(
+                self.live, told.hub_down_cluster, told.hub_busy, told.draining, told.zones
+            )
             self.feed(event.MembersChanged(self.live))
             self.feed_lead(self._cluster)
             if left_out and len(self.live) == 1:

@@ -40,6 +40,7 @@ class Swarms:
     def __init__(self, world: World) -> None:
         self._world = world
         self._peers: dict[str, Peer] = {}
+        self.moved_bytes = self.crossed_bytes = 0
 
     def join(self, node: Node, ledger: Ledger | None, have: int) -> None:
         torrent = HOT if ledger is None else ledger.piece_hashes()
@@ -90,6 +91,8 @@ class Swarms:
         others = [
             other for other in self._peers.values() if other is not peer and other.torrent == peer.torrent
         ]
+        if world.shape.zones:
+            others = [other for other in others if _connected(node, other.node)]
         looked_at = world.rng.sample(others, min(SOURCES_LOOKED_AT, len(others)))
         usable = [o for o in looked_at if o.have & wanted and _together(world, node, o.node)]
         if not usable:
@@ -106,6 +109,8 @@ class Swarms:
         node.down_free_at = start + size / node.down_bytes_per_s
         slower = min(source.node.up_bytes_per_s, node.down_bytes_per_s)
         peer.coming[piece] = source.node.name
+        self.moved_bytes += size
+        self.crossed_bytes += size if node.zone != source.node.zone else 0
         world.time.at(start + size / slower + world.delay_s(), lambda: self._arrived(peer, source, piece))
         return True
 
@@ -144,6 +149,11 @@ def _together(world: World, node: Node, other: Node) -> bool:
         and other.name not in node.blamed
         and node.name not in other.blamed
     )
+
+
+def _connected(node: Node, other: Node) -> bool:
+    """Whether one of them was told to connect to the other."""
+    return other.name in node.connects_to or node.name in other.connects_to
 
 
 def _some_piece(among: int, start: int) -> int:

@@ -32,6 +32,9 @@ class Shape:
     hub_bytes_per_s: float = 60e6
     hub_link_bytes_per_s: float = 125e6
     hub_down_cluster: float = 0.0
+    zones: int = 0
+    """With zones, pieces go over the connections that leads name only, and those that cross are counted."""
+    zones_told: bool = True
 
 
 class World:
@@ -76,10 +79,7 @@ class World:
 
     def start(self, wanting: list[str] | None = None) -> None:
         """Start all daemons with a settled membership; ``wanting`` pull the blob (all, unless told)."""
-        facts = [
-            gossip.MemberFacts(address=name, hub_down_cluster=self.shape.hub_down_cluster)
-            for name in self.names
-        ]
+        facts = [self.nodes[name].facts for name in self.names]
         known = tuple(gossip.MemberEntry(fact.address, 1, gossip.MemberState.ALIVE, fact) for fact in facts)
         for name in self.names:
             self.nodes[name].start(known, wants=wanting is None or name in wanting)
