@@ -27,6 +27,7 @@ from distd.config.checks import is_loopback
 from distd.config.show import config_as_toml
 from distd.config.token import hub_token_source, read_token
 from distd.core.access import AllowList
+from distd.core.desk import TINY_PER_CONNECTION
 from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.diagnosis.examination import Examination
@@ -175,7 +176,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         config.hub.endpoint,
         token=token,
         user_agent=USER_AGENT,
-        connections=config.hub.connections,
+        connections=config.hub.connections * (1 + TINY_PER_CONNECTION),
         ca_file=ca_file,
         pace=pacers.hub,
         on_wire=tally.hub_received,

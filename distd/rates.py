@@ -1,8 +1,9 @@
 """What the node measured of its sources: kept by the hour, and asked when nothing is seen yet.
 
 Sources: `hub` and `peers` (what this node got), `cluster` (what the whole cluster got from the Hub, as far as this node
-saw it), `peer` and `sent` (to and from one member), `hashing`; `start` and `finish` count pulls and what they took before the
-first byte and after the last. A rate is amount over time in use: pauses do not count.
+saw it), `peer` and `sent` (to and from one member), `hashing`; and for estimates only `hub_large` and `peers_large` (bytes while
+larger files came), `hub_files` and `peers_files` (tiny files, counted), `start` and `finish` (pulls, and what they took before the
+first byte and after the last). A rate is amount over time in use: pauses do not count.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from distd.api.rate_schema import RateHourView, RateView
+from distd.core.estimate import FILES_MANY
 from distd.core.rates import Meter
 from distd.errors import DistdError, StorageFailed
-from distd.pulls.forecasts import Source
+from distd.pulls.forecasts import Measured
 from distd.pulls.views import rfc3339
 from distd.state.rates import HOUR_S, KEPT_DAYS, RateRow, RateTable
 from distd.store.workers import WorkClock
@@ -31,7 +33,7 @@ TELLING_S = 30.0
 """So much use of a source says how fast it is; older hours count only where there is less."""
 MEMORY_DAYS = 30
 """How far back a source is looked for at start."""
-AMOUNT_MIN = {"start": 0.5, "finish": 0.5}
+AMOUNT_MIN = {"start": 0.5, "finish": 0.5, "hub_files": FILES_MANY, "peers_files": FILES_MANY}
 BYTES_MIN = 1 << 20
 """Less than this at a time says nothing about a link."""
 NOTHING = Meter()
@@ -83,7 +85,7 @@ class RateHistory:
         except DistdError as error:
             log.warning("the last rates are not kept: %s", error)
 
-    def rate(self, source: Source) -> float | None:
+    def rate(self, source: Measured) -> float | None:
         """Of its latest TELLING_S of use."""
         amount = busy_s = 0.0
         unsaved = self._unsaved().get((source, ""), _Sum())
@@ -96,7 +98,7 @@ class RateHistory:
             return None
         return amount / busy_s
 
-    def note(self, source: Source, amount: float, busy_s: float) -> None:
+    def note(self, source: Measured, amount: float, busy_s: float) -> None:
         noted = self._noted.setdefault((source, ""), _Sum())
         noted.amount += amount
         noted.busy_s += max(busy_s, 0.001)
@@ -176,7 +178,6 @@ class RateHistory:
 
 
 SHOWN = ("hub", "peers", "cluster", "peer", "sent", "hashing")
-assert set(get_args(Source)) <= {*SHOWN, "start", "finish"}
 
 
 def _order(key: tuple[str, str]) -> tuple[int, str]:

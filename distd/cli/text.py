@@ -94,6 +94,7 @@ _LIMITS = {
     "hub": "the Hub",
     "intake": "this node's intake",
     "peer": "other members",
+    "files": "many small files",
     "disk": "the disk",
     "hashing": "hashing",
     "limit": "a bandwidth limit",

@@ -5,6 +5,7 @@ accepted or failed. Spans go out in file order, so that the hash can follow the 
 
 Things to consider when changing what is fetched next; do not forget to re-check these:
 * order: a higher priority first, then the older pull, then the file's place in it;
+* tiny blobs have connections of their own: they wait for answers, large ones for bytes, and neither for the other;
 * a blob waits out its back-off, and everything waits out the Hub's rate limit;
 * a server that ignores ranges gets one stream per file, from the beginning;
 * a repair fetches every piece once more and compares, because the Hub hashes only whole files;
@@ -47,6 +48,11 @@ from distd.errors import DistdError, HashMismatch
 SPAN_BYTES = 16 * 2**20
 """One request's worth. At 100 MB/s a connection it lasts 160 ms against some 20 ms of round trip to a
 CDN; much larger and the arriving bytes are so far out of order that SHA-256 cannot follow."""
+TINY_BYTES = 256 * 2**10
+"""Up to here a request is mostly waiting: at 100 Mbit/s the bytes take 20 ms, the Hub's two answers several times that."""
+TINY_PER_CONNECTION = 3
+"""Tiny blobs fetched at once, for each connection of large ones: with those four times `connections`, and at the
+default 32 requests in flight. One connection asks for 5 files a second where an answer takes 0.1 s and a file two."""
 OPEN_BLOBS_PER_CONNECTION = 2
 """Blobs open at once, as a multiple of connections: one being fetched, one whose hash is ending."""
 REPAIR_ROUNDS_MAX = 2
@@ -100,6 +106,24 @@ class _Blob:
         return -(-self.size_bytes // self.piece_length_bytes)
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Blobs that share so many connections. `open` are those past waiting: few, whatever the number of blobs."""
+
+    connections: int
+    queue: list[tuple[Order, str]] = field(default_factory=list)
+    open: dict[str, _Blob] = field(default_factory=dict)
+
+    def busy(self) -> int:
+        """Connections that fetch, or are promised to what is being opened."""
+        return sum(len(blob.in_flight) + (blob.phase is Phase.OPENING) for blob in self.open.values())
+
+    def line(self) -> list[tuple[Order, str]]:
+        """What may have a connection, in order."""
+        line = [(blob.order, blob.etag) for blob in self.open.values()]
+        return sorted(line + self.queue[: self.connections * OPEN_BLOBS_PER_CONNECTION])
+
+
 class FetchDesk:
     """`handle(event, now)` is the only door; do the returned actions in order.
 
@@ -108,10 +132,10 @@ class FetchDesk:
 
     def __init__(self, *, connections: int, give_up_after_s: float, rng: Random) -> None:
         self._connections = connections
+        self._lanes = (_Lane(connections), _Lane(connections * TINY_PER_CONNECTION))
         self._give_up_after_s = give_up_after_s
         self._rng = rng
         self._blobs: dict[str, _Blob] = {}
-        self._queue: list[tuple[Order, str]] = []
         self._fetches: dict[int, _Fetch] = {}
         self._next_fetch_id = 1
         self._hub_paused_until = 0.0
@@ -146,10 +170,11 @@ class FetchDesk:
         """When something that waits may be tried again; None when only events can change anything."""
         waiting = [
             blob.not_before
-            for blob in self._blobs.values()
+            for lane in self._lanes
+            for blob in lane.open.values()
             if blob.phase is Phase.FETCHING and blob.missing and blob.not_before > self._hub_paused_until
         ]
-        if self._queue or any(blob.missing for blob in self._blobs.values()):
+        if any(lane.queue or any(each.missing for each in lane.open.values()) for lane in self._lanes):
             waiting.append(self._hub_paused_until)
         # What may be tried already waits for a connection, and that comes with an event.
         return min((moment for moment in waiting if moment > self._handled_at), default=None)
@@ -176,12 +201,13 @@ class FetchDesk:
 
     def check(self) -> None:
         """Raises AssertionError where the desk contradicts itself. Cheap; tests call it after each event."""
-        opening = sum(blob.phase is Phase.OPENING for blob in self._blobs.values())
-        assert len(self._fetches) + opening <= self._connections, "more fetches than connections"
-        waiting = sorted(
-            (blob.order, blob.etag) for blob in self._blobs.values() if blob.phase is Phase.WAITING
-        )
-        assert self._queue == waiting, "the queue is not what waits"
+        for lane in self._lanes:
+            own = [blob for blob in self._blobs.values() if self._lane(blob) is lane]
+            assert lane.busy() <= lane.connections, "more fetches than connections"
+            waiting = sorted((blob.order, blob.etag) for blob in own if blob.phase is Phase.WAITING)
+            assert lane.queue == waiting, "the queue is not what waits"
+            past = {blob.etag: blob for blob in own if blob.phase is not Phase.WAITING}
+            assert lane.open == past, "what is open is not what waits no more"
         for blob in self._blobs.values():
             covered: Counter[int] = Counter(blob.missing)
             for fetch_id in blob.in_flight:
@@ -202,19 +228,25 @@ class FetchDesk:
     def __repr__(self) -> str:
         phases = Counter(blob.phase.value for blob in self._blobs.values())
         counts = ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
-        return f"<FetchDesk {counts or 'idle'}; {len(self._fetches)}/{self._connections} connections>"
+        busy = "+".join(f"{lane.busy()}/{lane.connections}" for lane in self._lanes)
+        return f"<FetchDesk {counts or 'idle'}; {busy} connections>"
+
+    def _lane(self, blob: _Blob) -> _Lane:
+        large, tiny = self._lanes
+        return tiny if blob.size_bytes <= TINY_BYTES else large
 
     # Blobs come and go.
 
     def _want(self, event: BlobWanted) -> None:
         blob = self._blobs.get(event.etag)
         if blob is None:
-            self._blobs[event.etag] = _Blob(event.etag, event.size_bytes, event.order)
-            bisect.insort(self._queue, (event.order, event.etag))
+            blob = self._blobs[event.etag] = _Blob(event.etag, event.size_bytes, event.order)
+            bisect.insort(self._lane(blob).queue, (event.order, event.etag))
         elif event.order < blob.order:
             if blob.phase is Phase.WAITING:
-                self._queue.remove((blob.order, blob.etag))
-                bisect.insort(self._queue, (event.order, blob.etag))
+                queue = self._lane(blob).queue
+                queue.remove((blob.order, blob.etag))
+                bisect.insort(queue, (event.order, blob.etag))
             blob.order = event.order
 
     def _opened(self, etag: str, piece_length_bytes: int, stored: frozenset[int]) -> None:
@@ -230,7 +262,8 @@ class FetchDesk:
         if blob is None:
             return []
         if blob.phase is Phase.WAITING:
-            self._queue.remove((blob.order, etag))
+            self._lane(blob).queue.remove((blob.order, etag))
+        self._lane(blob).open.pop(etag, None)
         return self._stop_all(blob)
 
     def _fail(self, etag: str, error: DistdError) -> list[Action]:
@@ -328,7 +361,7 @@ class FetchDesk:
         if blob is None or blob.phase is not Phase.HASHING:
             return []
         if matches:
-            del self._blobs[etag]
+            self._forget(etag)
             return [AcceptBlob(etag, actual)]
         blob.mismatch = actual
         if blob.repair_round >= REPAIR_ROUNDS_MAX:
@@ -350,18 +383,25 @@ class FetchDesk:
         what is urgent must not find every connection gone again to what was open before it.
         """
         actions: list[Action] = []
-        for blob in [blob for blob in self._blobs.values() if blob.phase is Phase.FETCHING]:
-            if not blob.missing and not blob.in_flight:
-                actions += self._end_blob(blob)
+        for lane in self._lanes:
+            for blob in [blob for blob in lane.open.values() if blob.phase is Phase.FETCHING]:
+                if not blob.missing and not blob.in_flight:
+                    actions += self._end_blob(blob)
         if now < self._hub_paused_until:
             return actions
-        open_max = self._connections * OPEN_BLOBS_PER_CONNECTION
-        line = [blob for blob in self._blobs.values() if blob.phase is not Phase.WAITING]
-        free = self._connections - len(self._fetches) - sum(blob.phase is Phase.OPENING for blob in line)
-        line += [self._blobs[etag] for _, etag in self._queue[:open_max]]
-        for place, blob in enumerate(sorted(line, key=lambda blob: (blob.order, blob.etag))):
+        for lane in self._lanes:
+            actions += self._assign_in(lane, now)
+        return actions
+
+    def _assign_in(self, lane: _Lane, now: float) -> list[Action]:
+        actions: list[Action] = []
+        free = lane.connections - lane.busy()
+        open_max = lane.connections * OPEN_BLOBS_PER_CONNECTION
+        for place, (_, etag) in enumerate(lane.line() if free else ()):
+            blob = self._blobs[etag]
             if blob.phase is Phase.WAITING and free > 0 and place < open_max:
-                self._queue.pop(0)
+                lane.queue.pop(0)
+                lane.open[etag] = blob
                 blob.phase = Phase.OPENING
                 actions.append(OpenBlob(blob.etag, blob.size_bytes))
                 free -= 1

@@ -1,8 +1,8 @@
 """When a pull will be published: what is left, over how fast it goes, the slowest part deciding.
 
-Three things have to happen, side by side: the bytes that nobody of the cluster holds come from the Hub at the rate at
-which the cluster gets them; the bytes that this node lacks come in at this node's rate; everything is hashed. Then it
-is published. Work that stands before the pull, of older or more urgent pulls, counts with it. What is not known is
+Four things have to happen, side by side: the bytes that nobody of the cluster holds come from the Hub at the rate at
+which the cluster gets them; the bytes that this node lacks come in at this node's rate; its tiny files are asked for one by
+one, which takes answers and hardly bytes, so they are counted and not weighed; everything is hashed. Then it is published. Work that stands before the pull, of older or more urgent pulls, counts with it. What is not known is
 None: an estimate that rests on a guess is worse than none.
 
 Pure. Sizes are bytes, rates bytes per second, times seconds from now.
@@ -14,15 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Limit = Literal["hub", "intake", "peer", "disk", "hashing", "limit", "waiting"]
+Limit = Literal["hub", "intake", "peer", "files", "disk", "hashing", "limit", "waiting"]
 """What decides the time left. `hub`: the cluster's way to the Hub; `peer`: what members send; `intake`: all that this
-node takes in, where neither stands out; `limit`: a configured limit; `waiting`: nothing moves, and why is told apart."""
+node takes in, where neither stands out; `files`: many small ones, each of which waits for an answer; `limit`: a configured limit; `waiting`: nothing moves, and why is told apart."""
 
 AT_LIMIT = 0.85
 """From this share of a configured limit on it is the limit that decides, and not the link behind it."""
 HUB_DECIDES = 0.85
 """Where the Hub needs nearly as long as everything together, it is the Hub: the bytes come on from there at once."""
 MOSTLY = 0.9
+FILES_MANY = 32
+"""Tiny files that are fewer than this go along with the rest: in flight at once, or nearly."""
 FOREVER_S = 10 * 365 * 86400.0
 """An end farther away than this is not known."""
 FINISH_SLACK_S = 0.4
@@ -63,6 +65,10 @@ class Load:
     """Of the pull's own: missing, or arrived and not hashed."""
     backlog_bytes: int
     """Arrived and not hashed."""
+    files: int = 0
+    """Tiny ones that are missing, with those of pulls that go first."""
+    file_bytes: int = 0
+    """Of `local_bytes`, what these lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class Speeds:
     local: Speed | None
     hub: Speed | None
     hashing: Speed | None
+    files: Speed | None = None
+    """Tiny files a second. The other rates are of bytes, seen while larger files came: tiny ones alone fill no link."""
     from_peers: float = 0.0
     finish_s: float = 0.0
     """From the last byte hashed to published."""
@@ -102,7 +110,10 @@ class Estimate:
 def estimate(load: Load, speeds: Speeds) -> Estimate | None:
     """None where a rate that matters is unknown, or nothing moves. Never negative."""
     found: list[tuple[float, float, Limit]] = []  # seconds, spread, what it is
-    if load.local_bytes > 0:
+    by_file = _one_by_one(load.files, speeds.files)
+    if by_file is None and load.files >= FILES_MANY:
+        return None
+    if load.local_bytes > (load.file_bytes if by_file else 0):
         arrival = _arrival(load, speeds)
         if arrival is None:
             return None
@@ -112,38 +123,70 @@ def estimate(load: Load, speeds: Speeds) -> Estimate | None:
         of_hash: Limit = "disk" if speeds.disk_bound else "hashing"
         found = [(after + load.backlog_bytes / hashing.rate, *rest) for after, *rest in found]  # type: ignore[misc]  # a tuple's tail
         found.append((load.unhashed_bytes / hashing.rate, hashing.spread, of_hash))
-    elif load.unhashed_bytes > 0 and not found:
+    elif load.unhashed_bytes > 0 and not found and not by_file:
         return None  # nothing is left but hashing, and how long that takes nobody knows
+    if by_file:
+        found.append(by_file)
     if not found:
         return _between(0.0, 0.0, speeds.finish_s, "disk")
     seconds, spread, limit = max(found)
     return _between(seconds, spread, speeds.finish_s, limit)
 
 
-def before_pull(
-    hub_bytes: int, peer_bytes: int, hub: Speed | None, peers: Speed | None, speeds: Speeds, start_s: float
-) -> Estimate | None:
-    """Of a pull that is not started: what comes from the Hub and what members hold come side by side.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one source would have to give. `file_bytes` are those of the tiny files among them."""
 
-    `hub` and `peers` are what these gave before; None, where bytes would have to come from there, is unknown.
+    size_bytes: int = 0
+    files: int = 0
+    file_bytes: int = 0
+
+    def __add__(self, other: Part) -> Part:
+        return Part(
+            self.size_bytes + other.size_bytes, self.files + other.files, self.file_bytes + other.file_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a source gave before: bytes a second while larger files came, and tiny files a second. None is unknown."""
+
+    link: Speed | None
+    files: Speed | None
+
+
+def before_pull(
+    hub: Part, peers: Part, from_hub: Source, from_peers: Source, speeds: Speeds, start_s: float
+) -> Estimate | None:
+    """Of a pull that is not started: what comes from the Hub and what members hold come side by side, and so do bytes
+    and tiny files.
+
+    None where a source would have to give what it was never measured at.
     """
     found: list[tuple[float, float, Limit]] = [(0.0, 0.0, "hashing")]
-    if hub_bytes > 0:
-        if hub is None or hub.rate <= 0:
+    for part, source, caps in (hub, from_hub, speeds.caps), (peers, from_peers, ()):
+        by_file = _one_by_one(part.files, source.files)
+        if by_file is None and part.files >= FILES_MANY:
             return None
-        seconds, capped = _over_caps(hub_bytes, hub.rate, speeds.caps)
-        if seconds is None:
+        if by_file:
+            found.append(by_file)
+        link = source.link
+        if link is not None and link.rate > 0 and part.size_bytes > 0:
+            seconds, capped = _over_caps(part.size_bytes, link.rate, caps)
+            if seconds is None:
+                return None
+            found.append((seconds, link.spread, "limit" if capped else "hub" if part is hub else "peer"))
+        elif part.size_bytes > (part.file_bytes if by_file else 0):
             return None
-        found.append((seconds, hub.spread, "limit" if capped else "hub"))
-    if peer_bytes > 0:
-        if peers is None or peers.rate <= 0:
-            return None
-        found.append((peer_bytes / peers.rate, peers.spread, "peer"))
     if speeds.hashing is not None and speeds.hashing.rate > 0:
-        size_bytes = hub_bytes + peer_bytes
+        size_bytes = hub.size_bytes + peers.size_bytes
         found.append((size_bytes / speeds.hashing.rate, speeds.hashing.spread, "hashing"))
     seconds, spread, limit = max(found)
     return _between(seconds, spread, start_s + speeds.finish_s, limit)
+
+
+def _one_by_one(files: int, speed: Speed | None) -> tuple[float, float, Limit] | None:
+    return (files / speed.rate, speed.spread, "files") if files and speed and speed.rate > 0 else None
 
 
 def run_down(found: Estimate, gone_s: float) -> Estimate:

@@ -59,6 +59,7 @@ const LIMITS = {
   hub: "the Hub",
   peer: "other members",
   intake: "this node's intake",
+  files: "many small files",
   hashing: "hashing",
   disk: "the disk",
   limit: "a bandwidth limit",

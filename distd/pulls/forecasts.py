@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, Protocol
 
+from distd.core.desk import TINY_BYTES
 from distd.core.estimate import (
     BACKLOG_S,
+    FILES_MANY,
     Cap,
     Estimate,
     Load,
+    Part,
     Said,
+    Source,
     Speed,
     Speeds,
     before_pull,
@@ -29,7 +33,7 @@ from distd.core.estimate import (
 )
 from distd.core.pace import Pace, speed_of
 from distd.core.pull import BlobNeed, PullRecord
-from distd.core.rates import Meter
+from distd.core.rates import PAUSE_MIN_S, Meter
 from distd.pulls.active import ActivePull
 from distd.pulls.supply import BlobSupply
 from distd.pulls.views import need_sources
@@ -48,16 +52,18 @@ SAID_MAX = 256
 """Estimates kept of a pull to be scored at its end; when there are more, every second one is dropped."""
 WORKING = ("downloading", "verifying", "publishing")
 
-Source = Literal["hub", "cluster", "peers", "hashing", "start", "finish"]
+Measured = Literal["hub_large", "hub_files", "peers_large", "peers_files", "hashing", "start", "finish"]
+"""What is remembered of a source, per second of use: its bytes while larger files come (tiny ones alone fill no link), and tiny
+files while many are left. `hub_` is what the cluster gets from the Hub, `peers_` what members send to this node."""
 
 
 class Past(Protocol):
     """What earlier pulls measured."""
 
-    def rate(self, source: Source) -> float | None:
+    def rate(self, source: Measured) -> float | None:
         """Units per second of use; None when it was never measured."""
 
-    def note(self, source: Source, amount: float, busy_s: float) -> None:
+    def note(self, source: Measured, amount: float, busy_s: float) -> None:
         """One more measurement."""
 
 
@@ -68,6 +74,8 @@ class _Watched:
     said: list[Said] = field(default_factory=list)
     every: int = 1
     looks: int = 0
+    files_got: int | None = None
+    files_from_hub: int = 0
     first_byte_at: float | None = None
     hashed_at: float | None = None
     latest: Estimate | None = None
@@ -96,7 +104,10 @@ class Forecasts:
         self._past = past
         self._caps = caps
         self._scored = scored
-        self._local, self._cluster, self._hashing = Pace(), Pace(), Pace()
+        self._local, self._cluster, self._files, self._hashing = Pace(), Pace(), Pace(), Pace()
+        self._files_total = 0
+        self._used: dict[Measured, float] = {}
+        self._peers_before = 0
         self._own_before = 0
         self._followed_at = 0.0
         self._ledgers: dict[str, tuple[int, int, float]] = {}
@@ -118,16 +129,21 @@ class Forecasts:
         """One look at everything; `watch` does it."""
         pulls = [pull for pull in pulls if pull.record.state in WORKING]
         loads = self._loads(pulls)
-        busy = any(load.local_bytes for load in loads.values())
-        if busy and not self._was_busy:
+        larger = any(load.local_bytes > load.file_bytes for load in loads.values())
+        if larger and not self._was_busy:
             self._local.restart()
             self._cluster.restart()
-        self._was_busy = busy
-        if self._follow_ledgers(pulls, now) and self._cluster.rate() is None:
+        self._was_busy = larger
+        learning, from_hub = self._follow_ledgers(pulls, now)
+        if learning and self._cluster.rate() is None:
             self._cluster.restart()
-        if busy:
+        if larger:
             self._local.observe(self._hub.total_bytes + self._peers.total_bytes, now)
             self._cluster.observe(self._of_cluster.total_bytes, now)
+            self._remember("hub_large", from_hub, now)
+            self._remember("peers_large", self._peers.total_bytes - self._peers_before, now)
+        self._peers_before = self._peers.total_bytes
+        self._count_files(pulls, max((load.files for load in loads.values()), default=0), now)
         usual = self._usual_hashing()
         backlog = sum(load.backlog_bytes for load in loads.values())
         if usual is not None and backlog > BACKLOG_S * usual:
@@ -147,19 +163,22 @@ class Forecasts:
             return None
         return run_down(watched.latest, now - watched.latest_at)
 
-    def before(self, hub_bytes: int, peer_bytes: int, pulls: Iterable[ActivePull]) -> Estimate | None:
+    def before(self, hub: Part, peers: Part, pulls: Iterable[ActivePull]) -> Estimate | None:
         """Of a pull that would be started now."""
-        ahead = sum(missing_of(each.record, self._supply) for each in pulls if each.record.state in WORKING)
+        if hub.size_bytes:
+            loads = self._loads(pull for pull in pulls if pull.record.state in WORKING)
+            for load in list(loads.values())[-1:]:  # the last one's counts those before it
+                hub += Part(load.local_bytes, load.files, load.file_bytes)
         return before_pull(
-            hub_bytes + (ahead if hub_bytes else 0),
-            peer_bytes,
-            self._known("cluster"),
-            self._known("peers"),
+            hub,
+            peers,
+            Source(self._known("hub_large"), self._known("hub_files")),
+            Source(self._known("peers_large"), self._known("peers_files")),
             self._speeds(time.monotonic()),
             self._start_s(),
         )
 
-    def has_measured(self, source: Source) -> bool:
+    def has_measured(self, source: Measured) -> bool:
         return self._past.rate(source) is not None
 
     def finished(self, pull: ActivePull, now: float) -> tuple[float, int] | None:
@@ -177,9 +196,43 @@ class Forecasts:
 
     # Inside.
 
-    def _known(self, source: Source) -> Speed | None:
+    def _known(self, source: Measured) -> Speed | None:
         rate = self._past.rate(source)
         return Speed(rate, PRIOR_SPREAD) if rate else None
+
+    def _remember(self, what: Measured, amount: int, now: float) -> None:
+        """Puts what came since the last time into the history; silences longer than a pause are no use of a source."""
+        if amount <= 0:
+            return
+        used_at = self._used.get(what)
+        if used_at is not None and now - used_at <= PAUSE_MIN_S:
+            self._past.note(what, amount, now - used_at)
+        self._used[what] = now
+
+    def _count_files(self, pulls: list[ActivePull], left: int, now: float) -> None:
+        """Tiny files that this node got since the last look, wherever from: one of them from the Hub makes it the Hub's rate,
+        for what members then send they had from there a moment before."""
+        got = from_hub = 0
+        for pull in pulls:
+            watched = self._watched.setdefault(pull.record.id, _Watched())
+            tiny = [
+                sources
+                for need in pull.record.needs
+                if is_tiny(need) and (sources := pull.record.got.get(need.etag))
+            ]
+            of_hub = sum("hub" in sources for sources in tiny)
+            of_any = sum(sources.keys() != {"reused"} for sources in tiny)
+            if watched.files_got is not None:
+                got += max(0, of_any - watched.files_got)
+                from_hub += max(0, of_hub - watched.files_from_hub)
+            watched.files_got, watched.files_from_hub = of_any, of_hub
+        self._files_total += got
+        if left == 0:
+            self._files.restart()
+            return
+        self._files.observe(self._files_total, now)
+        if left >= FILES_MANY:
+            self._remember("hub_files" if from_hub else "peers_files", got, now)
 
     def _start_s(self) -> float:
         rate = self._past.rate("start")
@@ -197,7 +250,8 @@ class Forecasts:
         hashing = speed_of(self._hashing) or (Speed(usual, 0.15) if usual else None)
         return Speeds(
             local=self._now_or_before(self._local, None),
-            hub=self._now_or_before(self._cluster, self._known("cluster")),
+            hub=self._now_or_before(self._cluster, self._known("hub_large")),
+            files=self._now_or_before(self._files, self._known("hub_files")),
             hashing=hashing,
             from_peers=peers / (hub + peers) if hub + peers > 0 else 0.0,
             finish_s=1 / finishes if finishes else 0.0,
@@ -214,7 +268,7 @@ class Forecasts:
         """By pull: what is left of it and of all that go before it, each blob counted once. One walk over everything."""
         loads: dict[str, Load] = {}
         counted: set[str] = set()
-        local = hub = 0
+        local = hub = files = file_bytes = 0
         for pull in sorted(pulls, key=_place):
             unhashed = backlog = 0
             for need in pull.record.needs:
@@ -226,7 +280,9 @@ class Forecasts:
                 if need.etag not in counted:
                     counted.add(need.etag)
                     local, hub = local + missing, hub + hub_left
-            loads[pull.record.id] = Load(local, hub, unhashed, backlog)
+                    if is_tiny(need):
+                        files, file_bytes = files + 1, file_bytes + missing
+            loads[pull.record.id] = Load(local, hub, unhashed, backlog, files, file_bytes)
         return loads
 
     def _blob(self, need: BlobNeed, record: PullRecord) -> tuple[int, int, int]:
@@ -238,10 +294,10 @@ class Forecasts:
         hub_left = missing if outlook.hub_left_bytes is None else min(missing, outlook.hub_left_bytes)
         return missing, hub_left, outlook.hashed_bytes
 
-    def _follow_ledgers(self, pulls: list[ActivePull], now: float) -> bool:
+    def _follow_ledgers(self, pulls: list[ActivePull], now: float) -> tuple[bool, int]:
         """Adds up what other members got from the Hub: what the ledgers know beyond what this node fetched.
 
-        True while what a new ledger already knew cannot be told from what members get now.
+        First: whether what a new ledger already knew cannot be told from what members get now. Second: how much.
         """
         usual = (self._cluster.rate() or 0.0) * (now - self._followed_at)
         self._followed_at = now
@@ -267,7 +323,7 @@ class Forecasts:
         if moved := from_others + own_total - self._own_before:
             self._of_cluster.add(moved, now)
         self._own_before = own_total
-        return learning
+        return learning, moved
 
     def _note(self, pull: ActivePull, load: Load, speeds: Speeds, now: float) -> None:
         watched = self._watched.setdefault(pull.record.id, _Watched())
@@ -288,6 +344,11 @@ class Forecasts:
         if len(watched.said) > SAID_MAX:
             watched.said = watched.said[::2]
             watched.every *= 2
+
+
+def is_tiny(need: BlobNeed) -> bool:
+    """Whether it is counted and not weighed: one request, which is mostly waiting."""
+    return 0 < need.size_bytes <= TINY_BYTES
 
 
 def missing_of(record: PullRecord, supply: BlobSupply) -> int:

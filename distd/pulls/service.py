@@ -240,7 +240,7 @@ class PullService:
         request = self.checked(request)
         ref = Ref(parse_repo(request.repo, request.type), request.revision)
         plan = await self._planner.plan(ref, request.include, request.exclude, request.weights)
-        return with_estimate(_plan_view(request, plan), self._forecasts, self._active.values())
+        return with_estimate(_plan_view(request, plan), plan, self._forecasts, self._active.values())
 
     async def estimate(self, request: PullRequest, links: Sequence[int]) -> EstimateView:
         return estimate_view(await self.plan(request), links)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from distd.core import desk_events as ev
-from distd.core.desk import OPEN_BLOBS_PER_CONNECTION, FetchDesk, Phase
+from distd.core.desk import OPEN_BLOBS_PER_CONNECTION, TINY_BYTES, TINY_PER_CONNECTION, FetchDesk, Phase
 from distd.core.faults import FaultKind, FetchFault
 from distd.errors import DistdError, HubUnreachable
 
@@ -39,6 +39,10 @@ class Blob:
     deliveries: list[int] = field(default_factory=list)
     opened: bool = False
     single_stream: bool = False
+
+    @property
+    def is_tiny(self) -> bool:
+        return self.size_bytes <= TINY_BYTES
 
     @property
     def pieces(self) -> int:
@@ -155,7 +159,8 @@ class World:
                 assert self.now >= self.paused_until, "fetched within the Hub's pause"
                 assert start == 0 or not blob.single_stream, "a single stream begins at the beginning"
                 self.fetches[fetch_id] = Fetch(etag, start // PIECE_BYTES, -(-end // PIECE_BYTES))
-                self.fetches_most = max(self.fetches_most, len(self.fetches))
+                if not blob.is_tiny:
+                    self.fetches_most = max(self.fetches_most, len(self._fetches_of(tiny=False)))
             case ev.StopFetch(fetch_id):
                 del self.fetches[fetch_id]
                 self.stopped.append(fetch_id)
@@ -171,7 +176,8 @@ class World:
                 self.failed[etag] = error
 
     def _check(self, actions: list[ev.Action]) -> None:
-        assert len(self.fetches) <= self.connections
+        assert len(self._fetches_of(tiny=False)) <= self.connections
+        assert len(self._fetches_of(tiny=True)) <= self.connections * TINY_PER_CONNECTION
         by_blob: dict[str, int] = {}
         for running in self.fetches.values():
             assert running.etag in self.unfinished, "a fetch outlives its blob"
@@ -179,29 +185,38 @@ class World:
         assert all(count == 1 for etag, count in by_blob.items() if self.blobs[etag].single_stream)
         self._check_order(actions)
 
+    def _fetches_of(self, *, tiny: bool) -> list[Fetch]:
+        return [fetch for fetch in self.fetches.values() if self.blobs[fetch.etag].is_tiny is tiny]
+
     def _check_order(self, actions: list[ev.Action]) -> None:
-        """No connection idles while a blob could use it, and none is given past a blob that comes first."""
-        if self.now < self.paused_until:
+        """No connection idles while a blob could use it, and none is given past a blob of its kind that comes first."""
+        if max(self.paused_until, self.desk._hub_paused_until) > self.now:
             return
-        known = sorted(self.desk._blobs.values(), key=lambda blob: (blob.order, blob.etag))
-        served = [
-            (self.blobs[action.etag].order, action.etag)
-            for action in actions
-            if isinstance(action, ev.StartFetch | ev.OpenBlob)
-        ]
-        opening = sum(blob.phase is Phase.OPENING for blob in known)
-        idle = self.connections - len(self.fetches) - opening
-        for place, blob in enumerate(known):
-            waits = blob.phase is Phase.WAITING and place < self.connections * OPEN_BLOBS_PER_CONNECTION
-            starves = (
-                blob.phase is Phase.FETCHING
-                and bool(blob.missing)
-                and self.now >= max(blob.not_before, self.desk._hub_paused_until)
-                and not (blob.single_stream and blob.in_flight)
+        for tiny, connections in (False, self.connections), (True, self.connections * TINY_PER_CONNECTION):
+            known = sorted(
+                (blob for blob in self.desk._blobs.values() if self.blobs[blob.etag].is_tiny is tiny),
+                key=lambda blob: (blob.order, blob.etag),
             )
-            if self.desk._hub_paused_until <= self.now and (waits or starves):
-                assert idle == 0, f"{blob.etag} waits while a connection idles"
-                assert all(key <= (blob.order, blob.etag) for key in served), f"{blob.etag} was passed over"
+            served = [
+                (self.blobs[action.etag].order, action.etag)
+                for action in actions
+                if isinstance(action, ev.StartFetch | ev.OpenBlob) and self.blobs[action.etag].is_tiny is tiny
+            ]
+            opening = sum(blob.phase is Phase.OPENING for blob in known)
+            idle = connections - len(self._fetches_of(tiny=tiny)) - opening
+            for place, blob in enumerate(known):
+                waits = blob.phase is Phase.WAITING and place < connections * OPEN_BLOBS_PER_CONNECTION
+                starves = (
+                    blob.phase is Phase.FETCHING
+                    and bool(blob.missing)
+                    and self.now >= blob.not_before
+                    and not (blob.single_stream and blob.in_flight)
+                )
+                if waits or starves:
+                    assert idle == 0, f"{blob.etag} waits while a connection idles"
+                    assert all(key <= (blob.order, blob.etag) for key in served), (
+                        f"{blob.etag} was passed over"
+                    )
 
     # What happens.
 

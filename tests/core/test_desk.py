@@ -10,6 +10,8 @@ from distd.core.desk import (
     RATE_LIMIT_WAIT_MAX_S,
     REPAIR_ROUNDS_MAX,
     SPAN_BYTES,
+    TINY_BYTES,
+    TINY_PER_CONNECTION,
     Phase,
 )
 from distd.core.faults import FaultKind
@@ -85,6 +87,26 @@ def test_an_urgent_blob_does_not_wait_for_the_end_of_a_large_one() -> None:
         "StartFetch"
     ]  # one stays for what is being opened
     assert script.tell(ev.BlobOpened("urgent", MIB, NOTHING_STORED)) == [ev.StartFetch(4, "urgent", 0, MIB)]
+
+
+def test_tiny_blobs_go_over_connections_of_their_own_beside_large_ones() -> None:
+    script = Script(connections=1)
+    wants = [ev.BlobWanted(f"s{place}", TINY_BYTES, (0, 1, place)) for place in range(9)]
+    assert [action for want in wants for action in script.tell(want)] == [
+        ev.OpenBlob(f"s{place}", TINY_BYTES) for place in range(TINY_PER_CONNECTION)
+    ]
+    assert script.open("large", 20, number=9)[0] == ev.OpenBlob("large", 20 * MIB)
+    assert script.tell(ev.BlobOpened("s1", MIB, NOTHING_STORED)) == [ev.StartFetch(2, "s1", 0, TINY_BYTES)]
+    assert script.fetch(2, "s1", 0) == [ev.HashBlob("s1", again=False), ev.OpenBlob("s3", TINY_BYTES)]
+
+
+def test_the_hubs_rate_limit_holds_for_tiny_and_large_blobs() -> None:
+    script = Script(connections=1)
+    script.tell(ev.BlobWanted("s", 5, (0, 1, 0)))
+    script.tell(ev.BlobOpened("s", MIB, NOTHING_STORED))
+    script.fault(1, FaultKind.RATE_LIMITED, 7.0)
+    assert script.tell(ev.BlobWanted("large", 20 * MIB, (0, 1, 1))) == []
+    assert kinds(script.at(7.1).tell(ev.DeadlineReached())) == ["OpenBlob", "StartFetch"]
 
 
 def test_wanting_a_blob_again_can_only_move_it_up() -> None:
@@ -320,7 +342,7 @@ def test_a_dropped_blob_is_forgotten_in_every_phase() -> None:
     assert script.tell(ev.BlobDropped("b")) == []
     assert script.tell(ev.BlobDropped("a")) == [ev.StopFetch(1)]
     assert script.tell(ev.BlobDropped("a")) == []
-    assert repr(script.desk) == "<FetchDesk idle; 0/1 connections>"
+    assert repr(script.desk) == "<FetchDesk idle; 0/1+0/3 connections>"
 
 
 def test_words_about_blobs_that_nobody_knows_change_nothing() -> None:
@@ -355,5 +377,5 @@ def test_a_desk_shows_what_it_is_doing() -> None:
     script = Script(connections=2)
     script.open("a", 20)
     script.tell(ev.BlobWanted("b", MIB, (0, 1, 1)))
-    assert repr(script.desk) == "<FetchDesk 1 fetching, 1 waiting; 2/2 connections>"
+    assert repr(script.desk) == "<FetchDesk 1 fetching, 1 waiting; 2/2+0/6 connections>"
     assert script.desk.phase("b") is Phase.WAITING

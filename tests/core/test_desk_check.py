@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,11 +13,15 @@ from tests.core.desk_script import MIB, Script
 
 
 def _break_queue(desk: FetchDesk) -> None:
-    desk._queue.clear()
+    desk._lanes[0].queue.clear()
 
 
 def _one_connection_less(desk: FetchDesk) -> None:
-    desk._connections = 1
+    desk._lanes[0].connections = 1
+
+
+def _lose_what_is_open(desk: FetchDesk) -> None:
+    desk._blobs["c"] = replace(desk._blobs["a"], etag="c", in_flight=set())
 
 
 def _give_fetch_away(desk: FetchDesk) -> None:
@@ -57,6 +62,7 @@ def _orphan_a_fetch(desk: FetchDesk) -> None:
     [
         (_one_connection_less, "more fetches than connections"),
         (_break_queue, "the queue is not what waits"),
+        (_lose_what_is_open, "what is open is not what waits no more"),
         (_give_fetch_away, "a fetch belongs to another blob"),
         (_run_past_the_end, "a fetch stored more than its span"),
         (_miss_what_is_fetched, "are in two places"),

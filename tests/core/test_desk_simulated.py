@@ -5,12 +5,13 @@ A failure names its seed; `pytest -k 'seed-17'` reruns exactly that day.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from distd.core import desk_events as ev
-from distd.core.desk import FetchDesk, _Blob
+from distd.core.desk import FetchDesk, _Blob, _Lane
 from distd.errors import HashMismatch, HubUnreachable
 from tests.core.desk_world import PIECE_BYTES, Blob, Chances, World
 
@@ -155,18 +156,14 @@ class IgnoresThePause(FetchDesk):
 
 
 class OpensOneTooMany(FetchDesk):
-    def _assign(self, now: float) -> list[ev.Action]:
-        self._connections += 1
-        try:
-            return super()._assign(now)
-        finally:
-            self._connections -= 1
+    def _assign_in(self, lane: _Lane, now: float) -> list[ev.Action]:
+        return super()._assign_in(replace(lane, connections=lane.connections + 1), now)
 
 
 class ForgetsTheOrder(FetchDesk):
     def _want(self, event: ev.BlobWanted) -> None:
         super()._want(event)
-        self._queue.reverse()
+        self._lanes[0].queue.reverse()
 
 
 class SleepsForEver(FetchDesk):

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distd.core.estimate import (
+    FILES_MANY,
     RANGE_MAX,
     Cap,
     Estimate,
     Load,
+    Part,
     Said,
+    Source,
     Speed,
     Speeds,
     before_pull,
@@ -96,14 +99,46 @@ def test_a_window_that_opens_lets_the_rest_through() -> None:
     assert answer.eta_s == pytest.approx(20 + 800 / 100 + 1)
 
 
+def test_many_small_files_are_counted_and_not_weighed() -> None:
+    load = Load(
+        local_bytes=1000, hub_bytes=1000, unhashed_bytes=1000, backlog_bytes=0, files=600, file_bytes=300
+    )
+    speeds = replace(SPEEDS, files=Speed(30, 0.1))
+    assert (found(load, speeds).eta_s, found(load, speeds).limited_by) == (pytest.approx(21.0), "files")
+    assert found(replace(load, files=90), speeds).limited_by == "hub"
+    alone = replace(load, local_bytes=300, hub_bytes=300)
+    assert found(alone, replace(speeds, local=None, hub=None)).eta_s == pytest.approx(21.0)
+
+
+def test_how_fast_many_small_files_come_is_not_guessed_and_of_a_few_it_does_not_matter() -> None:
+    load = replace(ALONE, files=FILES_MANY, file_bytes=300)
+    assert estimate(load, SPEEDS) is None
+    assert found(replace(load, files=FILES_MANY - 1), SPEEDS) == found(ALONE, SPEEDS)
+
+
 def test_before_a_pull_both_ways_are_used_side_by_side_and_an_unmeasured_one_is_unknown() -> None:
-    peers = Speed(500, 0.25)
-    answer = before_pull(1000, 1000, Speed(100, 0.25), peers, SPEEDS, 0.5)
+    hub, peers = Source(Speed(100, 0.25), None), Source(Speed(500, 0.25), None)
+    nothing, unknown = Part(), Source(None, None)
+    answer = before_pull(Part(1000), Part(1000), hub, peers, SPEEDS, 0.5)
     assert answer is not None
     assert (answer.eta_s, answer.limited_by) == (pytest.approx(11.5), "hub")
-    assert before_pull(1000, 0, None, peers, SPEEDS, 0.5) is None
-    assert before_pull(0, 1000, None, None, SPEEDS, 0.5) is None
-    assert before_pull(0, 0, None, None, SPEEDS, 0.0) is not None
+    assert before_pull(Part(1000), nothing, unknown, peers, SPEEDS, 0.5) is None
+    assert before_pull(nothing, Part(1000), unknown, unknown, SPEEDS, 0.5) is None
+    assert before_pull(nothing, nothing, unknown, unknown, SPEEDS, 0.0) is not None
+
+
+def test_before_a_pull_small_files_are_counted_by_what_their_source_gave() -> None:
+    many = Part(600, 600, 600)
+    answer = before_pull(
+        many + Part(1000), Part(), Source(Speed(100, 0.2), Speed(20, 0.2)), Source(None, None), SPEEDS, 0.0
+    )
+    assert answer is not None
+    assert (answer.eta_s, answer.limited_by) == (pytest.approx(31.0), "files")
+    only_files, only_large = Source(None, Speed(20, 0.2)), Source(Speed(100, 0.2), None)
+    assert before_pull(many, Part(), only_files, only_large, SPEEDS, 0.0) is not None
+    assert before_pull(many + Part(1), Part(), only_files, only_large, SPEEDS, 0.0) is None
+    assert before_pull(many, Part(), only_large, only_files, SPEEDS, 0.0) is None
+    assert before_pull(Part(), many, only_files, only_large, SPEEDS, 0.0) is None
 
 
 def test_time_runs_down_while_nothing_new_is_seen_and_stops_at_zero() -> None:
@@ -123,17 +158,26 @@ Bytes = st.integers(0, 10**15)
 Caps = st.lists(st.tuples(st.floats(0, 1e6), st.one_of(st.none(), st.floats(0, 1e9))), max_size=5)
 
 
-@given(st.builds(Load, Bytes, Bytes, Bytes, Bytes), Speeding, Speeding, Speeding, Caps, st.floats(0, 100))
+@given(
+    st.builds(Load, Bytes, Bytes, Bytes, Bytes, st.integers(0, 10**6), Bytes),
+    Speeding,
+    Speeding,
+    Speeding,
+    Speeding,
+    Caps,
+    st.floats(0, 100),
+)
 def test_an_estimate_is_never_negative_and_within_its_range(
     load: Load,
     local: Speed | None,
     hub: Speed | None,
     hashing: Speed | None,
+    files: Speed | None,
     caps: list[tuple[float, float | None]],
     finish_s: float,
 ) -> None:
     ordered = tuple(Cap(*cap) for cap in sorted(caps, key=lambda cap: cap[0]))
-    answer = estimate(load, Speeds(local, hub, hashing, finish_s=finish_s, caps=ordered))
+    answer = estimate(load, Speeds(local, hub, hashing, files, finish_s=finish_s, caps=ordered))
     if answer is not None:
         assert 0 <= answer.low_s <= answer.eta_s <= answer.high_s
         assert answer.high_s - answer.eta_s <= RANGE_MAX * answer.eta_s * (1 + 1e-9) + 1e-9

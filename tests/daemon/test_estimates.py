@@ -19,6 +19,8 @@ def test_what_was_measured_predicts_the_next_pull_and_each_pull_scores_its_estim
     for number, (name, size_bytes) in enumerate({"first": 32 * MB, "second": 16 * MB}.items()):
         generate(ModelSpec(seed=number, weight_bytes=size_bytes, shards=1), tmp_path / name)
         repos[f"acme/{name}"] = tmp_path / name
+    generate(ModelSpec(seed=3, weight_bytes=8192, small_files=40), tmp_path / "files")
+    repos["acme/files"] = tmp_path / "files"
     with HubProcess(repos, rate_bytes_per_s=RATE) as hub, DaemonProcess(tmp_path / "node", hub.url) as node:
         plan = node.get("/v1/plan?repo=acme/first")
         assert (plan["eta_s"], plan["unknown_reason"]) == (None, "no pull from this Hub was measured yet")
@@ -40,6 +42,12 @@ def test_what_was_measured_predicts_the_next_pull_and_each_pull_scores_its_estim
         node.pulled("acme/second")
         assert guess["eta_s"] == pytest.approx(time.monotonic() - began, rel=0.35, abs=0.5)
         assert guess["limited_by"] == "hub"
+
+        files = node.get("/v1/estimate?repo=acme/files")
+        assert (files["eta_s"], files["unknown_reason"]) == (
+            None,
+            "no pull of many small files was measured yet",
+        )
 
         sources = {(each["source"], each["peer"]): each for each in node.get("/v1/rates")["items"]}
         measured = sources["hub", None]["hours"][-1]
