@@ -46,6 +46,7 @@ from distd.nodes.waiting import WaitService
 from distd.peering import LoneCircle, PeeringService
 from distd.prefetch import MEETING_S, Nobody, PrefetchService
 from distd.process import only_daemon, tune_allocator, tune_interpreter
+from distd.pulls import stalls
 from distd.pulls.changes import PullChanges
 from distd.pulls.fleet import FleetPulls, Nodes
 from distd.pulls.forecasts import Forecasts
@@ -363,6 +364,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
     watching += [history.watch(), forecasts.watch(pulls.active), scrub.watch(), changes.watch()]
+    watching.append(stalls.watch(pulls.active))
     for background in (node.watch(), limits.watch(), eviction.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None

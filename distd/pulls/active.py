@@ -13,6 +13,7 @@ from distd.core import pull as core
 from distd.core.manifest import Manifest, ManifestFile
 from distd.core.rates import SourceMeter
 from distd.core.refs import Ref, parse_repo
+from distd.core.stalls import StallStory
 from distd.errors import DistdError, HashMismatch, Problem
 from distd.hub.fetcher import RemoteFile
 from distd.pulls.planner import Plan, Planner
@@ -58,6 +59,7 @@ class ActivePull:
         self._others_need = others_need
         self._finished = finished
         self._changed = changed
+        self._stalls = StallStory()
         self._actions: asyncio.Queue[core.Action | asyncio.Future[None]] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -137,6 +139,11 @@ class ActivePull:
         missing = [need.etag for need in self.machine.missing if need.etag not in self.machine.arrived]
         reasons = (self._transfers.stalled_reason(etag) for etag in missing)
         return next((reason for reason in reasons if reason), None)
+
+    def look_for_stalls(self, now: float) -> None:
+        """The story tells when the pull has stood still for a while, and when it goes on. `now` is monotonic seconds."""
+        if self.record.state == "downloading" and (told := self._stalls.look(self.stalled_reason(), now)):
+            self.tell(*told)
 
     # What the machine decides.
 

@@ -26,6 +26,7 @@ from distd.sharing.ledgers import LedgerStore
 from distd.sharing.means import Means
 from distd.sharing.places import Places
 from distd.sharing.suspects import Suspects
+from distd.sharing.waiting import waits_for
 from distd.sharing.wants import Want, Wanted
 from distd.store.blobs import BlobStore
 from peers import lead_events as led
@@ -185,7 +186,9 @@ class Sharing:
         self._cluster.on_change(callback)
 
     def stalled_reason(self, etag: str) -> str | None:
-        return None
+        driver = self._drivers.get(etag)
+        machine = driver.machine if driver else None
+        return waits_for(machine, time.monotonic()) if machine else None
 
     def filling(self) -> frozenset[str]:
         """The blobs that are being filled here."""
