@@ -26,15 +26,18 @@ from distd.api.schema import (
 )
 from distd.config import Config
 from distd.core.rates import Meter
+from distd.errors import DistdError
 from distd.pulls.views import RATE_WINDOW_S, rfc3339
 from distd.store.blobs import BlobStore
-from distd.store.disk import hard_link_fault
+from distd.store.disk import hard_link_fault, write_fault
 from distd.units import format_rate, format_size
 
 log = logging.getLogger(__name__)
 
 USAGE_INTERVAL_S = 10.0
 """How often the store's size is counted; it is a directory walk, so not at every question."""
+FAULT_INTERVAL_S = 5.0
+"""How often the disk is asked whether it still takes writes: it may take a while to answer."""
 
 
 class Company(Protocol):
@@ -83,16 +86,33 @@ class NodeService:
         self._active_pulls = active_pulls
         self._started = time.monotonic()
         self._usage_bytes = 0
+        self._write_faults: dict[str, str] = {}
         self._link_fault = hard_link_fault(Path(config.store_dir), Path(config.hub_dir))
 
     async def watch(self) -> None:
-        """Keeps the store's size current, for ever."""
+        """Keeps current how large the store is and whether the disk takes writes, for ever."""
+        counted_at = -USAGE_INTERVAL_S
         while True:
-            try:
-                self._usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
-            except OSError as error:
-                log.warning("the size of the store is unknown: %s", error)
-            await asyncio.sleep(USAGE_INTERVAL_S)
+            await asyncio.to_thread(self._look_for_faults)
+            if time.monotonic() - counted_at >= USAGE_INTERVAL_S:
+                counted_at = time.monotonic()
+                try:
+                    self._usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
+                except (DistdError, OSError) as error:
+                    log.warning("the size of the store is unknown: %s", error)
+            await asyncio.sleep(FAULT_INTERVAL_S)
+
+    def _look_for_faults(self) -> None:
+        for path in (self._config.hub_dir, self._config.store_dir, self._config.node.state_dir):
+            fault = write_fault(Path(path))
+            if fault != self._write_faults.get(path):
+                log.log(
+                    logging.ERROR if fault else logging.INFO, "%s %s", path, fault or "can be written again"
+                )
+            if fault:
+                self._write_faults[path] = fault
+            else:
+                self._write_faults.pop(path, None)
 
     def status(self) -> StatusView:
         config = self._config
@@ -187,17 +207,25 @@ class NodeService:
 
     def _disk_findings(self) -> list[Finding]:
         findings = []
-        for name, path in (("hub_dir", self._config.hub_dir), ("store_dir", self._config.store_dir)):
-            if os.access(path, os.W_OK | os.X_OK):
-                findings.append(Finding(f"cache.{name}", "ok", f"{os.path.abspath(path)} is writable"))
+        config = self._config
+        for name, path in (
+            ("cache.hub_dir", config.hub_dir),
+            ("cache.store_dir", config.store_dir),
+            ("node.state_dir", config.node.state_dir),
+        ):
+            fault = self._write_faults.get(path)
+            if not fault and not os.access(path, os.W_OK | os.X_OK):
+                fault = "cannot be written"
+            if fault:
+                detail = f"{os.path.abspath(path)} {fault}"
+                findings.append(Finding(name, "fail", detail, "check its owner, mode, mount and disk"))
             else:
-                detail = f"{os.path.abspath(path)} cannot be written"
-                findings.append(Finding(f"cache.{name}", "fail", detail, "check its owner, mode and mount"))
+                findings.append(Finding(name, "ok", f"{os.path.abspath(path)} is writable"))
         if self._link_fault:
             findings.append(
                 Finding("cache", "fail", self._link_fault, "set cache.store_dir and cache.hub_dir")
             )
-        reserve = self._config.cache.min_free_bytes
+        reserve = config.cache.min_free_bytes
         try:
             free = self._blobs.free_bytes()
         except OSError as error:

@@ -60,6 +60,24 @@ def hard_link_fault(store_dir: Path, hub_dir: Path) -> str | None:
     return None
 
 
+def write_fault(path: Path) -> str | None:
+    """Why nothing can be written to directory `path`, as far as its file system tells without being written to.
+
+    A file system that gave up after an error of its disk says so to whoever syncs it, while its mount still counts as
+    writable (ext4 of Linux 6.14 and later). Blocks for as long as the disk takes.
+    """
+    try:
+        fsync_dir(path)
+    except OSError as error:
+        if error.errno not in (
+            errno.EINVAL,
+            errno.EACCES,
+            errno.EPERM,
+        ):  # no such call there; not ours to open
+            return f"cannot be written: {error.strerror}"
+    return None
+
+
 def disk_error(error: OSError, path: Path | str, needed_bytes: int = 0) -> DistdError:
     """The error a person gets for `error`: NoSpace with the numbers of now, else StorageFailed."""
     if error.errno in NO_SPACE_ERRNOS:
