@@ -1,7 +1,8 @@
 """Room in the store: looks at what is held and how it is used, lets the core decide, and removes what it chose.
 
-A pull that does not fit makes room first (`make`); `gc` is asked for by a person. One of them at a time. What is
-removed is looked at once more at the last moment, so that a pull that came meanwhile keeps what it needs.
+A pull that does not fit makes room first (`make`); `gc` is asked for by a person; between pulls `watch` keeps quota and
+reserve when something else fills the disk. One of them at a time. What is removed is looked at once more at the last
+moment, so that a pull that came meanwhile keeps what it needs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,8 +31,12 @@ from distd.units import format_size
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 600.0
+NOTE_EVERY_S = 600.0
 """How exactly reads are known in time: between two looks, `relatime` keeps only the first of them."""
+FREE_EVERY_S = 1.0
+"""How often the disk's free space is looked at, one system call: who writes a file into the reserve should find room."""
+QUOTA_EVERY_S = 30.0
+"""How often the store is counted, a walk over it: past its quota it gets by a lower one after a start, or by a hand."""
 FREED_WITHIN_S = 5.0
 """Some file systems free a removed file's blocks a moment later."""
 FREED_LOOK_S = 0.1
@@ -77,17 +83,54 @@ class EvictionService:
         self._is_pulling = is_pulling
         self._promised_bytes = promised_bytes
         self._tally = tally
+        self._upkeep = core.Upkeep()
+        self._over_quota_bytes = 0
         self._lock = asyncio.Lock()
 
     async def watch(self) -> None:
-        """Notes reads of the cache, for ever: the access time alone forgets all but one a day."""
+        """Keeps quota and reserve, and notes reads of the cache, for ever."""
+        noted_at, counted_at = time.monotonic(), -QUOTA_EVERY_S
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(FREE_EVERY_S)
+            now = time.monotonic()
             try:
-                async with self._lock:
-                    await self._look(frozenset(), None, open_too=False)
+                if now - noted_at >= NOTE_EVERY_S:  # the access time alone forgets all but one a day
+                    noted_at = now
+                    async with self._lock:
+                        await self._look(frozenset(), None, open_too=False)
+                if now - counted_at >= QUOTA_EVERY_S:
+                    counted_at = now
+                    self._over_quota_bytes = (await self._over(0)).quota_bytes
+                await self._keep_room(now)
             except (DistdError, OSError) as error:
-                log.warning("reads of the cache cannot be noted: %s", error)
+                log.warning("the cache cannot be looked after: %s", error)
+                await asyncio.sleep(core.HOPELESS_S)
+
+    async def _keep_room(self, now: float) -> None:
+        if not self._upkeep.is_due(Wanted(self._over_quota_bytes, self._short_bytes()), now):
+            return
+        async with self._lock:
+            look = await self._look(frozenset(), None)
+            wanted = await self._over(0)  # a pull may have made room meanwhile
+            self._over_quota_bytes = wanted.quota_bytes
+            if not wanted:
+                return
+            free_bytes = self._blobs.free_bytes()
+            decision = core.decide(look.inventory, wanted)
+            was_hopeless = self._upkeep.is_hopeless
+            if self._upkeep.may_carry_out(decision, now):
+                freed_bytes = await self._carry_out(look, decision, frozenset())
+                self._over_quota_bytes = 0
+                await self._freed(free_bytes + min(freed_bytes, wanted.disk_bytes))
+            elif not was_hopeless:
+                log.warning(
+                    "%s are wanted for cache.max_bytes and %s for cache.min_free_bytes, and %s are all that may go: "
+                    "nothing is evicted (distctl gc takes what there is, and says what stays and why)",
+                    format_size(wanted.quota_bytes),
+                    format_size(wanted.disk_bytes),
+                    format_size(core.evictable_bytes(look.inventory)),
+                    extra={"event": "no_room"},
+                )
 
     # The planner's Room.
 
@@ -147,11 +190,15 @@ class EvictionService:
 
     async def _over(self, free_bytes: int) -> Wanted:
         """How far the store is beyond what it may take, and what is asked for besides."""
-        promised = self._promised_bytes()
-        usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
-        over = usage_bytes + promised - self._max_bytes if self._max_bytes else 0
-        short = self._reserve_bytes + promised - self._blobs.free_bytes()
-        return Wanted(max(0, over), max(0, short, free_bytes))
+        over = 0
+        if self._max_bytes:
+            usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
+            over = usage_bytes + self._promised_bytes() - self._max_bytes
+        return Wanted(max(0, over), max(self._short_bytes(), free_bytes))
+
+    def _short_bytes(self) -> int:
+        """What the disk lacks of the reserve and of what pulls still take."""
+        return max(0, self._reserve_bytes + self._promised_bytes() - self._blobs.free_bytes())
 
     # Inside.
 
@@ -284,7 +331,8 @@ def _seen(blobs: BlobStore, open_too: bool) -> dict[str, _Seen]:
         try:
             stats = path.lstat()
             if use.last_read(stats) is not None:
-                use.note_read(path, stats)
+                with suppress(OSError):  # a disk that takes no writes still says what is read
+                    use.note_read(path, stats)
             found[etag] = _Seen(stats, open_too and use.is_open(path))
         except FileNotFoundError:
             continue

@@ -16,6 +16,9 @@ Key = tuple[str, str]
 RECENT_S = 3600.0
 """Read within this time counts as in use: a server that crashed while it loaded a model comes back for it."""
 
+HOPELESS_S = 60.0
+"""How long nothing is looked at again when all that may go would not be enough: a look costs a question per file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -43,6 +46,9 @@ class Wanted:
 
     quota_bytes: int = 0
     disk_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return self.quota_bytes > 0 or self.disk_bytes > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,29 @@ def decide(inventory: Inventory, wanted: Wanted, *, collect: bool = False) -> De
         choice.disk_bytes,
         choice.is_met,
     )
+
+
+class Upkeep:
+    """When room is made although no pull asks for it: as soon as some is wanted, and rarely where nothing helps.
+
+    Like a pull, it takes nothing when all that may go would not be enough: a reserve larger than the disk must not
+    cost the whole cache. A disk that fills up little by little is met little by little.
+    """
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+        self.is_hopeless = False
+
+    def is_due(self, wanted: Wanted, now: float) -> bool:
+        if not wanted:
+            self.is_hopeless, self._not_before = False, 0.0
+        return bool(wanted) and now >= self._not_before
+
+    def may_carry_out(self, decision: Decision, now: float) -> bool:
+        """Whether to do what was decided; told of each decision once."""
+        self.is_hopeless = not decision.enough
+        self._not_before = now + HOPELESS_S if self.is_hopeless else 0.0
+        return decision.enough
 
 
 def evictable_bytes(inventory: Inventory) -> int:

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distd.core.eviction import (
+    HOPELESS_S,
     Decision,
     Inventory,
     Snapshot,
     Stored,
+    Upkeep,
     Wanted,
     decide,
     evictable_bytes,
@@ -156,3 +158,24 @@ def test_of_equal_snapshots_the_oldest_go(times: list[int], count: int) -> None:
     decision = decide(held, Wanted(quota_bytes=count))
     assert names(decision) == [f"s{at:02}" for at in sorted(times)][:count]
     assert decision.enough == (count <= len(times))
+
+
+def test_room_is_made_as_soon_as_it_is_wanted_and_as_long_as_that_helps() -> None:
+    upkeep, enough = Upkeep(), decide(Inventory({}, ()), Wanted())
+    assert not upkeep.is_due(Wanted(), 0.0)
+    for now in (1.0, 2.0, 3.0):
+        assert upkeep.is_due(Wanted(disk_bytes=1), now)
+        assert upkeep.may_carry_out(enough, now)
+
+
+def test_nothing_goes_where_all_would_not_be_enough_and_it_is_looked_at_again_later() -> None:
+    held = Inventory(stored(5), (snapshot("a", ["e0"], 1),))
+    upkeep, wanted = Upkeep(), Wanted(disk_bytes=1 << 50)
+    assert upkeep.is_due(wanted, 100.0)
+    assert not upkeep.may_carry_out(decide(held, wanted), 100.0)
+    assert upkeep.is_hopeless
+    assert not upkeep.is_due(wanted, 100.0 + HOPELESS_S - 1)
+    assert upkeep.is_due(wanted, 100.0 + HOPELESS_S)
+    upkeep.is_due(Wanted(), 100.0 + HOPELESS_S)  # somebody made room
+    assert not upkeep.is_hopeless
+    assert upkeep.is_due(wanted, 101.0 + HOPELESS_S)
