@@ -15,14 +15,14 @@ from peers import addresses, wire
 from peers import membership as gossip
 from peers.cluster_client import Answered, ClusterClient
 from peers.cluster_errors import CallRefused, ClusterError, MemberUnreachable
-from peers.membership import Membership, TellLive
+from peers.membership import Membership, Said, TellLive
 from peers.resolving import Resolve
 
 GOSSIP = "gossip"
-"""The call by which tables are exchanged."""
+"""The call by which members tell each other of members."""
 
 GOSSIP_TIMEOUT_S = 2.0
-"""An exchange of tables takes milliseconds; a member that needs longer twice is suspected."""
+"""An exchange takes milliseconds; a member that needs longer twice is suspected."""
 
 LEAVE_S = 2.0
 """A stopping daemon tells of its leave this long at most: SIGTERM allows ten seconds for everything."""
@@ -87,7 +87,7 @@ class Gossiping:
         self._timeout_s = timeout_s
         self._wire_version = wire_version
         self._changed = changed
-        self._told: gossip.Table = table.table()
+        self._told_version = table.version
         self._troubles: dict[str, str] = {}
         self._exchanges: dict[str, asyncio.Task[None]] = {}
         self._rounds: asyncio.Task[None] | None = None
@@ -125,26 +125,25 @@ class Gossiping:
             if isinstance(action, TellLive):
                 self.view = action
             else:
-                self._exchange(action.address)
-        told = self.table.table()
-        if told == self._told:
+                self._exchange(action.address, action.said)
+        if self.table.version == self._told_version:
             return
-        self._told = told
-        for name in self.contacts.keys() - {entry.name for entry in told}:
+        self._told_version = self.table.version
+        for name in [name for name in self.contacts if self.table.entry(name) is None]:
             del self.contacts[name]
         self._changed()
 
     async def hear(self, sender: str, body: bytes) -> bytes:
-        """The other side of an exchange: take the sender's table, answer with one's own. Raises CallRefused."""
+        """The other side of an exchange: take what the sender says, and answer. Raises CallRefused."""
         try:
             version = wire.version_of(body)
-            table, _ = wire.decode_gossip(body, self._wire_version)
+            said, _ = wire.decode_gossip(body, self._wire_version)
         except wire.Unreadable as error:
             raise CallRefused("unreadable", str(error)) from error
-        self.take(gossip.GossipReceived(sender, table))
+        self.take(gossip.GossipReceived(sender, said.lines))
         if self.table.entry(sender) is not None:
             self.contacts.setdefault(sender, Contact(0.0)).heard_at = self._clock()
-        return self._own_table(version)
+        return self._written(self.table.answer(sender, said, self.now()), version)
 
     async def _run(self) -> None:
         """One round after the other, and now and then a seed."""
@@ -153,20 +152,21 @@ class Gossiping:
             self.take(gossip.RoundCame())
             if self._join and self.now() >= join_again_at:
                 join_again_at = self.now() + JOIN_AGAIN_S
-                self._exchange(self._rng.choice(self._join))
+                address = self._rng.choice(self._join)
+                self._exchange(address, self.table.say(address, self.now()))
             await asyncio.sleep(max(0.0, self.table.deadline() - self.now()) / self._pace)
 
-    def _exchange(self, address: str) -> None:
-        """Exchange tables with an address, once at a time: one that hangs gets no second request."""
+    def _exchange(self, address: str, said: Said) -> None:
+        """Talk with an address, once at a time: one that hangs gets no second request."""
         if address in self._exchanges or len(self._exchanges) >= GOSSIPS_MAX:
             return
-        task = asyncio.create_task(self._exchange_with(address), name=f"gossip with {address}")
+        task = asyncio.create_task(self._exchange_with(address, said), name=f"gossip with {address}")
         self._exchanges[address] = task
         task.add_done_callback(lambda _: self._exchanges.pop(address, None))
 
-    async def _exchange_with(self, address: str) -> None:
+    async def _exchange_with(self, address: str, said: Said) -> None:
         targets = await self._targets(address)
-        answered = await asyncio.gather(*(self._ask(target) for target in targets))
+        answered = await asyncio.gather(*(self._ask(target, said) for target in targets))
         if not any(answered):
             self.take(gossip.GossipFailed(address))
 
@@ -180,12 +180,16 @@ class Gossiping:
             self._note_trouble(address, f"the name {host} has no address", logging.WARNING)
         return self._rng.sample(found, min(JOIN_ADDRESSES_MAX, len(found)))
 
-    async def _ask(self, address: str) -> bool:
-        """Send the table and take the other's; False if nobody proper answered."""
+    async def _ask(self, address: str, said: Said) -> bool:
+        """Say this and take what is answered; False if nobody proper answered."""
         asked_at = self._wall()
+
+        def body(wire_version: int) -> bytes:
+            return self._written(said, wire_version)
+
         try:
-            answered = await self._client.call(address, "", GOSSIP, self._own_table, self._timeout_s)
-            table, clock_s = wire.decode_gossip(answered.body, self._wire_version)
+            answered = await self._client.call(address, "", GOSSIP, body, self._timeout_s)
+            told, clock_s = wire.decode_gossip(answered.body, self._wire_version)
         except (ClusterError, wire.Unreadable) as error:
             if isinstance(error, CallRefused) and error.code == "itself":
                 return True  # a name in `join` may stand for this host too
@@ -195,12 +199,14 @@ class Gossiping:
         self._troubles.pop(address, None)
         if self._others_at(address, answered.by.name):
             self.take(gossip.GossipFailed(address))
-        self.take(gossip.GossipReceived(answered.by.name, table))
+        self.take(gossip.GossipReceived(answered.by.name, told.lines, told.sums))
         self._met(answered, clock_s - (asked_at + self._wall()) / 2)
         return True
 
-    def _own_table(self, wire_version: int) -> bytes:
-        return wire.encode_gossip(self.table.table(), self._wall(), wire_version)
+    def _written(self, said: Said, wire_version: int) -> bytes:
+        """Members of an older wire version take whole tables only."""
+        whole = wire_version < wire.SUMS_SINCE_VERSION
+        return wire.encode_gossip(Said(self.table.table()) if whole else said, self._wall(), wire_version)
 
     def _others_at(self, address: str, name: str) -> bool:
         """Whether the table believes somebody else to live there: renamed daemons, and addresses given to other hosts.

@@ -1,7 +1,7 @@
 """What members send each other, as bytes: msgpack, every size bounded, unknown fields ignored.
 
 Every body is an envelope ``[wire_version, content]``. A member reads its own wire version and the one below. Content is
-a map of named fields, except the membership table, whose rows are arrays, because it travels every second; fields are
+a map of named fields, except lines of the membership table, which are arrays, because there are many; fields are
 only added, at the end, with a default. What does not fit is refused whole: nothing here trusts its input, members included.
 """
 
@@ -15,13 +15,17 @@ from msgspec import Meta, Struct
 from peers import addresses
 from peers.auth import SECRET_ID_BYTES
 from peers.ledger import MEMBER_NAME_BYTES_MAX
-from peers.membership import MEMBERS_MAX, MemberEntry, MemberFacts, MemberState, Table
+from peers.membership import MEMBERS_MAX, MemberEntry, MemberFacts, MemberState, Said
 from peers.metainfo import WIRE_VERSION
+from peers.roster import BUCKETS, SUM_BYTES
 from peers.secret import SECRETS_MAX
 
 MESSAGE_BYTES_MAX = 4 << 20
 """Four times the largest message there is: a membership table of 4,096 members with long names is about 1 MiB, a lead's
 answer with 1,024 claims and a set of 45,000 pieces 60 KB."""
+
+SUMS_SINCE_VERSION = 1
+"""From this wire version on members compare sums of their tables; before, whole tables were exchanged."""
 
 TEXT_CHARS_MAX = 1024
 """Details for people."""
@@ -91,6 +95,9 @@ class _Row(Struct, array_like=True):
 class _Gossip(Struct):
     rows: Annotated[list[_Row], Meta(max_length=MEMBERS_MAX)]
     clock_s: _Clock = 0.0
+    sums: Annotated[bytes, Meta(max_length=BUCKETS * SUM_BYTES)] = b""
+    members: Annotated[int, Meta(ge=0, le=MEMBERS_MAX)] = 0
+    wants_all: bool = False
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -131,8 +138,8 @@ def version_of(body: bytes) -> int:
         raise Unreadable("message", str(error)) from error
 
 
-def encode_gossip(table: Table, clock_s: float, wire_version: int = WIRE_VERSION) -> bytes:
-    """A membership table, with the sender's time of day in seconds since the epoch."""
+def encode_gossip(said: Said, clock_s: float, wire_version: int = WIRE_VERSION) -> bytes:
+    """Lines of the membership table, with the sender's time of day in seconds since the epoch."""
     rows = [
         _Row(
             entry.name,
@@ -150,15 +157,23 @@ def encode_gossip(table: Table, clock_s: float, wire_version: int = WIRE_VERSION
             entry.forgotten,
             entry.facts.draining,
         )
-        for entry in table
+        for entry in said.lines
     ]
-    return encode(_Gossip(rows, clock_s), wire_version)
+    sums = b"".join(each.to_bytes(SUM_BYTES, "big") for each in said.sums)
+    return encode(_Gossip(rows, clock_s, sums, said.members, said.wants_all), wire_version)
 
 
-def decode_gossip(body: bytes, own_version: int = WIRE_VERSION) -> tuple[Table, float]:
-    """The table and the sender's time of day. Raises Unreadable."""
+def decode_gossip(body: bytes, own_version: int = WIRE_VERSION) -> tuple[Said, float]:
+    """What was said and the sender's time of day. Raises Unreadable."""
     gossip = decode(body, _Gossip, own_version)
-    return tuple(_entry(row) for row in gossip.rows), gossip.clock_s
+    if len(gossip.sums) not in (0, BUCKETS * SUM_BYTES):
+        raise Unreadable("gossip", f"{len(gossip.sums)} bytes of sums")
+    sums = tuple(
+        int.from_bytes(gossip.sums[start : start + SUM_BYTES], "big")
+        for start in range(0, len(gossip.sums), SUM_BYTES)
+    )
+    lines = tuple(_entry(row) for row in gossip.rows)
+    return Said(lines, sums, gossip.members, gossip.wants_all), gossip.clock_s
 
 
 def _entry(row: _Row) -> MemberEntry:

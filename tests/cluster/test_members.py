@@ -11,7 +11,7 @@ from peers import secret, wire
 from peers.auth import secret_ids
 from peers.cluster import Cluster, ClusterSettings
 from peers.cluster_errors import CallRefused, ClocksDiffer, ListenRefused, MemberBanned, MemberUnknown
-from peers.membership import MemberEntry, MemberFacts, MemberState
+from peers.membership import MemberEntry, MemberFacts, MemberState, Said
 from peers.secret import Secret
 from tests.cluster.worlds import SECRET, World, acquainted, state_of, until
 
@@ -156,14 +156,17 @@ async def test_a_daemon_with_a_name_already_taken_is_told(world: World) -> None:
     assert first.live == {"m0"}
 
 
-@pytest.mark.parametrize("versions", [(1, 2), (2, 1)], ids=["older seed", "newer seed"])
+@pytest.mark.parametrize("versions", [(1, 2), (2, 1), (0, 1), (1, 0)])
 async def test_neighbouring_wire_versions_work_together(world: World, versions: tuple[int, int]) -> None:
     seed = await world.start("seed", wire_version=versions[0])
     joiner = await world.start("joiner", (seed.address,), wire_version=versions[1])
+    third = await world.start("third", (seed.address,), wire_version=versions[0])
+    await acquainted(seed, joiner, third)
+    await third.stop()
     await acquainted(seed, joiner)
     assert await joiner.call("seed", "echo", b"hi", 5.0) == b"joiner says hi"
     assert await seed.call("joiner", "echo", b"hi", 5.0) == b"seed says hi"
-    assert seed.wire_version_with("joiner") == joiner.wire_version_with("seed") == 1
+    assert seed.wire_version_with("joiner") == joiner.wire_version_with("seed") == min(versions)
 
 
 async def test_distant_wire_versions_are_named(world: World) -> None:
@@ -324,6 +327,6 @@ async def test_a_table_with_an_unusable_address_is_refused(world: World) -> None
     first, _ = await world.grow(2)
     entry = MemberEntry("evil", 1, MemberState.ALIVE, MemberFacts("127.0.0.1:1/../admin?x"))
     with pytest.raises(CallRefused) as refused:
-        await first.call("m1", "gossip", wire.encode_gossip((entry,), 0.0), 5.0)
+        await first.call("m1", "gossip", wire.encode_gossip(Said((entry,)), 0.0), 5.0)
     assert refused.value.code == "unreadable"
     assert first.live == {"m0", "m1"}

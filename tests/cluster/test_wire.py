@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peers import wire
-from peers.membership import MEMBERS_MAX, MemberEntry, MemberFacts, MemberState
+from peers.membership import MEMBERS_MAX, MemberEntry, MemberFacts, MemberState, Said
+from peers.roster import BUCKETS
 from peers.wire import MESSAGE_BYTES_MAX, Refusal, Unreadable
 
 ADDRESSES = st.sampled_from(["10.0.0.1:7071", "[2001:db8::1]:1", "node-7.example:65535"])
@@ -32,10 +33,35 @@ ENTRIES = st.builds(
 )
 
 
-@given(st.lists(ENTRIES, max_size=5))
-def test_a_table_is_read_back_as_it_was(entries: list[MemberEntry]) -> None:
-    body = wire.encode_gossip(tuple(entries), 12.5)
-    assert wire.decode_gossip(body) == (tuple(entries), 12.5)
+SUMS = st.tuples(*[st.integers(0, (1 << 32) - 1)] * BUCKETS) | st.just(())
+SAID = st.builds(
+    Said,
+    lines=st.lists(ENTRIES, max_size=5).map(tuple),
+    sums=SUMS,
+    members=st.integers(0, MEMBERS_MAX),
+    wants_all=st.booleans(),
+)
+
+
+@given(SAID)
+def test_what_was_said_is_read_back_as_it_was(said: Said) -> None:
+    body = wire.encode_gossip(said, 12.5)
+    assert wire.decode_gossip(body) == (said, 12.5)
+
+
+def test_a_member_of_before_the_sums_says_and_reads_whole_tables() -> None:
+    entry = MemberEntry("a", 1, MemberState.ALIVE, MemberFacts("10.0.0.1:1"))
+    row = ["a", 1, 0, "10.0.0.1:1"]
+    old = msgspec.msgpack.encode([0, {"rows": [row], "clock_s": 1.0}])
+    assert wire.decode_gossip(old, 1) == (Said((entry,)), 1.0)
+    new = msgspec.msgpack.decode(wire.encode_gossip(Said((entry,), (1,) * BUCKETS, 7), 1.0))
+    assert new[1]["rows"][0][:4] == row
+
+
+@pytest.mark.parametrize("sums", [bytes(4), bytes(127), bytes(4 * 64)], ids=["one", "torn", "too many"])
+def test_a_number_of_sums_that_cannot_be_is_refused(sums: bytes) -> None:
+    with pytest.raises(Unreadable):
+        wire.decode_gossip(msgspec.msgpack.encode([1, {"rows": [], "sums": sums}]))
 
 
 def test_the_largest_table_fits_with_room() -> None:
@@ -48,11 +74,11 @@ def test_the_largest_table_fits_with_room() -> None:
         )
         for number in range(MEMBERS_MAX)
     )
-    body = wire.encode_gossip(entries, 0.0)
+    body = wire.encode_gossip(Said(entries), 0.0)
     assert len(body) < MESSAGE_BYTES_MAX / 4
-    assert wire.decode_gossip(body)[0] == entries
+    assert wire.decode_gossip(body)[0].lines == entries
     with pytest.raises(Unreadable):
-        wire.decode_gossip(wire.encode_gossip((*entries, entries[0]), 0.0))
+        wire.decode_gossip(wire.encode_gossip(Said((*entries, entries[0])), 0.0))
 
 
 @given(st.binary(max_size=200))
@@ -68,13 +94,13 @@ def test_garbage_is_unreadable_and_no_worse(body: bytes) -> None:
 @given(st.data())
 def test_a_table_with_a_changed_byte_is_a_table_or_unreadable(data: st.DataObject) -> None:
     entry = MemberEntry("a", 1, MemberState.ALIVE, MemberFacts("10.0.0.1:7071"))
-    body = bytearray(wire.encode_gossip((entry,), 0.0))
+    body = bytearray(wire.encode_gossip(Said((entry,)), 0.0))
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
-        table, _ = wire.decode_gossip(bytes(body))
+        said, _ = wire.decode_gossip(bytes(body))
     except Unreadable:
         return
-    assert all(isinstance(each, MemberEntry) for each in table)
+    assert all(isinstance(each, MemberEntry) for each in said.lines)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +120,7 @@ def test_a_table_with_a_changed_byte_is_a_table_or_unreadable(data: st.DataObjec
 )
 def test_an_entry_that_cannot_be_is_refused(entry: MemberEntry) -> None:
     with pytest.raises(Unreadable):
-        wire.decode_gossip(wire.encode_gossip((entry,), 0.0))
+        wire.decode_gossip(wire.encode_gossip(Said((entry,)), 0.0))
 
 
 def test_own_and_the_version_below_are_read_and_no_other() -> None:
@@ -126,7 +152,8 @@ def test_fields_that_a_later_version_adds_are_ignored() -> None:
         {"and": "more"},
     ]
     body = msgspec.msgpack.encode([1, {"rows": [row], "clock_s": 1.0, "later": True}, "later"])
-    assert wire.decode_gossip(body)[0] == (MemberEntry("a", 1, MemberState.ALIVE, MemberFacts("10.0.0.1:1")),)
+    entry = MemberEntry("a", 1, MemberState.ALIVE, MemberFacts("10.0.0.1:1"))
+    assert wire.decode_gossip(body)[0] == Said((entry,))
     refusal = msgspec.msgpack.encode(
         {"code": "x", "member": "a", "start_id": b"", "wire_version": 1, "clock_s": 1.0, "later": 1}
     )

@@ -22,6 +22,7 @@ from peers.membership import (
     Membership,
     MemberState,
     RoundCame,
+    Said,
     TellLive,
 )
 
@@ -39,6 +40,16 @@ def member(name: str = "me", *known: MemberEntry, join: tuple[str, ...] = ()) ->
 def hear(to: Membership, now: float, *entries: MemberEntry, sender: str = "x") -> None:
     to.handle(GossipReceived(sender, entries), now)
     to.check()
+
+
+def exchange(one: Membership, other: Membership, said: Said, now: float) -> int:
+    """What one says reaches the other, and its answer comes back; returns how many lines both said."""
+    other.handle(GossipReceived(one.me, said.lines), now)
+    answer = other.answer(one.me, said, now)
+    one.handle(GossipReceived(other.me, answer.lines, answer.sums), now)
+    one.check()
+    other.check()
+    return len(said.lines) + len(answer.lines)
 
 
 def states(of: Membership) -> dict[str, MemberState]:
@@ -150,7 +161,7 @@ def test_the_dead_are_forgotten_after_a_day() -> None:
 def test_a_leaver_says_so_and_is_gone_at_once() -> None:
     leaver, other = member("a", entry("b")), member("b", entry("a"))
     (told,) = [a for a in leaver.handle(LeaveDecided(), 0.0) if isinstance(a, Gossip)]
-    other.handle(GossipReceived("a", told.table), 0.1)
+    other.handle(GossipReceived("a", told.said.lines), 0.1)
     assert (states(other)["a"], other.live) == (LEFT, frozenset({"b"}))
     leaver.check()
 
@@ -194,12 +205,11 @@ def test_news_reaches_everybody_in_a_few_rounds(members: int) -> None:
     while any(len(table.live) < members for table in tables.values()):
         rounds += 1
         assert rounds < 20
-        for name, table in tables.items():
+        for table in tables.values():
             for action in table.handle(RoundCame(), float(rounds)):
                 if isinstance(action, Gossip):
                     other = tables[action.address.removesuffix(":1")]
-                    other.handle(GossipReceived(name, action.table), float(rounds))
-                    table.handle(GossipReceived(other.me, other.table()), float(rounds))
+                    exchange(table, other, action.said, float(rounds))
 
 
 def test_a_forgotten_member_does_not_come_back_from_tables_that_still_tell_of_it() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from peers import membership as gossip
 from peers import piece_set, rendezvous
 from peers.invariants import require
 from peers.ledger import Claim, Ledger
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRequest, LeaseKey
+from peers.roster import SMALL_LINES
 from peers.suspicion import Evidence
 from peers.swarm_choice import Stage
 from tests.sim import truth
@@ -21,6 +23,10 @@ THOROUGH_EVERY = 97
 """Events between two thorough checks of a node: these cost as much as a blob has pieces."""
 
 
+SAID_LINES_MAX = max(gossip.NEWS_MAX, SMALL_LINES) + 3
+"""Beside its news and differences a member tells its own line, and one that the other has to refute."""
+
+
 class Checks:
     """Called by the world at each event; raises `InvariantViolated`."""
 
@@ -30,6 +36,7 @@ class Checks:
         self._leases: set[LeaseKey] = set()
         self._events = 0
         self._claims: dict[str, int] = {}
+        self.believed_dead_falsely: set[str] = set()
 
     def after_event(self, node: Node) -> None:
         now = self._world.now
@@ -112,6 +119,32 @@ class Checks:
             "claims are united",
             member=node.name,
         )
+
+    def gossip_said(self, node: Node, said: gossip.Said) -> None:
+        require(
+            len(said.lines) <= SAID_LINES_MAX, "what is said is bounded", node=node.name, said=len(said.lines)
+        )
+
+    def gossip_answered(self, node: Node, asked: gossip.Said, answer: gossip.Said) -> None:
+        behind = not asked.sums or asked.wants_all or 2 * asked.members < answer.members
+        require(
+            behind or len(answer.lines) <= SAID_LINES_MAX,
+            "whole tables go to those that lack them",
+            node=node.name,
+            said=len(answer.lines),
+        )
+
+    def company_told(self, node: Node, before: gossip.TellLive | None, told: gossip.TellLive) -> None:
+        """Whom a member believes dead that never stopped: counted, since a partition is a good reason."""
+        for name in before.live - told.live if before else ():
+            if self._world.nodes[name].life == 1:
+                self.believed_dead_falsely.add(name)
+
+    def tables_agree(self) -> bool:
+        """Whether every daemon that is up knows all that are, and no other as live."""
+        up = frozenset(node.name for node in self._world.nodes.values() if node.up)
+        tables = [node.membership for node in self._world.nodes.values() if node.membership is not None]
+        return all(table.live == up for table in tables)
 
     def blamed(self, node: Node, evidence: Evidence) -> None:
         """Nobody honest is named, whatever others claim or send."""

@@ -58,6 +58,7 @@ class Node:
         self.damages_what_it_relays = False
         self.announces_all = False
         self.connects_to: frozenset[str] = frozenset()
+        self.is_older = False
         self.life = 0
         self.up = False
         self.hub = HubClient(self)
@@ -84,9 +85,15 @@ class Node:
 
     @property
     def facts(self) -> gossip.MemberFacts:
+        """As long as real ones: the name serves as the address of the API."""
         shape = self.world.shape
         return gossip.MemberFacts(
-            self.name, self.zone if shape.zones_told else "", hub_down_cluster=shape.hub_down_cluster
+            self.name,
+            self.zone if shape.zones_told else "",
+            hot_address="10.20.130.140:7072",
+            sealed_address="10.20.130.140:7073",
+            hub_down_cluster=shape.hub_down_cluster,
+            secret_ids=(b"12345678",),
         )
 
     @property
@@ -105,7 +112,7 @@ class Node:
         self.life += 1
         self.up = True
         entry = gossip.MemberEntry(self.name, self.started_ms, gossip.MemberState.ALIVE, self.facts)
-        self.membership = gossip.Membership(
+        self.membership = self.world.membership_class(
             entry, self.world.names[:2], self.world.rng, self.world.now, known
         )
         self.live = self.membership.live
@@ -424,6 +431,7 @@ class Node:
             if isinstance(action, gossip.Gossip):
                 self._gossip(action)
             else:
+                self.world.checks.company_told(self, self._told, action)
                 self._told = action
                 self._tell_live()
         self._plan_tick("gossip", membership.deadline(), lambda: self._hear(gossip.RoundCame()))
@@ -443,27 +451,36 @@ class Node:
                 self.feed(event.AccessChanged(may_fetch=False))
 
     def _gossip(self, action: gossip.Gossip) -> None:
-        """One exchange: both tables cross, or a timeout tells that they did not."""
+        """One exchange: what both say crosses, or a timeout tells that it did not."""
         other = self.world.nodes[action.address]
-        answered: list[bool] = []
-        if self.world.traffic:
-            self.world.traffic.gossiped(self.name, action.table)
+        arrived: list[bool] = []
+        self.world.checks.gossip_said(self, action.said)
+        said = self._as_written(action.said, other)
 
         def request() -> None:
-            other._hear(gossip.GossipReceived(self.name, action.table))
+            other._hear(gossip.GossipReceived(self.name, said.lines))
             if other.membership is not None:
-                table = other.membership.table()
-                if self.world.traffic:
-                    self.world.traffic.gossiped(other.name, table)
-                self.world.send(other.name, self.name, lambda: answer(table))
+                answered = other.membership.answer(self.name, said, self.world.now)
+                self.world.checks.gossip_answered(other, said, answered)
+                told = other._as_written(answered, self)
+                self.world.send(other.name, self.name, lambda: answer(told))
 
-        def answer(table: gossip.Table) -> None:
-            answered.append(True)
-            self._hear(gossip.GossipReceived(other.name, table))
+        def answer(told: gossip.Said) -> None:
+            arrived.append(True)
+            self._hear(gossip.GossipReceived(other.name, told.lines, told.sums))
 
         def time_out() -> None:
-            if not answered:
+            if not arrived:
                 self._hear(gossip.GossipFailed(action.address))
 
         self.world.send(self.name, other.name, request)
         self.later(0.8, time_out)
+
+    def _as_written(self, said: gossip.Said, to: Node) -> gossip.Said:
+        """As it travels: between members of which one is of the older wire version, whole tables do."""
+        assert self.membership is not None
+        if self.is_older or to.is_older:
+            said = gossip.Said(self.membership.table())
+        if self.world.traffic:
+            self.world.traffic.gossiped(self.name, said)
+        return said

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peers import lead_wire, wire
 from peers.blob import Blob
-from peers.membership import Table
+from peers.membership import Said
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 
-ROWS_MEASURED = 32
-"""A table's rows are alike: the size of a large one follows from that of a part."""
+LINES_MEASURED = 32
+"""A table's lines are alike: the size of a large one follows from that of a part."""
 
 
 @dataclass
@@ -30,10 +30,11 @@ class Traffic:
         """What the lead sends counts for the member that gets it: the lead's own sum is everybody's."""
         self.lead_bytes[member] += len(lead_wire.encode_answer(answer))
 
-    def gossiped(self, member: str, table: Table) -> None:
-        some = table[:ROWS_MEASURED]
-        size = len(wire.encode_gossip(some, 0.0))
-        self.gossip_bytes[member] += size * len(table) // max(1, len(some))
+    def gossiped(self, member: str, said: Said) -> None:
+        some = replace(said, lines=said.lines[:LINES_MEASURED])
+        bare = len(wire.encode_gossip(replace(said, lines=()), 0.0))
+        lines = len(wire.encode_gossip(some, 0.0)) - bare
+        self.gossip_bytes[member] += bare + lines * len(said.lines) // max(1, len(some.lines))
 
     def connects(self, member: str, members: int) -> None:
         self.named[member] = max(self.named[member], members)

@@ -38,7 +38,7 @@ class Shape:
 
 
 class World:
-    """``lead_class`` and ``member_class`` let a test plant a faulty machine."""
+    """``lead_class``, ``member_class`` and ``membership_class`` let a test plant a faulty machine."""
 
     def __init__(
         self,
@@ -46,11 +46,13 @@ class World:
         shape: Shape = Shape(),
         lead_class: type[Lead] = Lead,
         member_class: type[BlobMember] = BlobMember,
+        membership_class: type[gossip.Membership] = gossip.Membership,
     ) -> None:
         self.seed = seed
         self.shape = shape
         self.lead_class = lead_class
         self.member_class = member_class
+        self.membership_class = membership_class
         self.rng = random.Random(seed)
         self.time = VirtualTime()
         self.blob = Blob(f"blob-{seed}", shape.pieces * shape.piece_len_bytes - 12345, shape.piece_len_bytes)
@@ -77,11 +79,12 @@ class World:
     def note(self, name: str, what: str) -> None:
         self._trace.update(f"{self.now:.9f} {name} {what}\n".encode())
 
-    def start(self, wanting: list[str] | None = None) -> None:
-        """Start all daemons with a settled membership; ``wanting`` pull the blob (all, unless told)."""
-        facts = [self.nodes[name].facts for name in self.names]
+    def start(self, wanting: list[str] | None = None, names: list[str] | None = None) -> None:
+        """Start daemons (all, unless ``names`` are told) with a settled membership; ``wanting`` pull the blob (all)."""
+        names = self.names if names is None else names
+        facts = [self.nodes[name].facts for name in names]
         known = tuple(gossip.MemberEntry(fact.address, 1, gossip.MemberState.ALIVE, fact) for fact in facts)
-        for name in self.names:
+        for name in names:
             self.nodes[name].start(known, wants=wanting is None or name in wanting)
 
     def run(self, limit_s: float, until: Callable[[], bool] | None = None) -> bool:
@@ -116,10 +119,10 @@ class World:
         self.note(name, "killed")
         self.nodes[name].die()
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, *, wants: bool = True) -> None:
         self.note(name, "restarted")
         if not self.nodes[name].up:
-            self.nodes[name].start((), wants=True)
+            self.nodes[name].start((), wants=wants)
 
     def partition(self, some: list[str], others: list[str], *, one_way: bool = False) -> None:
         """Nothing passes from ``some`` to ``others``, nor back unless ``one_way``."""
