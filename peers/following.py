@@ -31,6 +31,7 @@ class Following:
         self.blob = blob
         self.me = me
         self._order = rendezvous.lead_order(blob, live | {me}, draining)
+        self._left_out: frozenset[str] = frozenset()
         self._hint: str | None = None
         self._failures = 0
         self._refusals = 0
@@ -57,6 +58,7 @@ class Following:
         return tuple(sorted(member for member, until in self._avoided.items() if until > now))
 
     def live_changed(self, live: frozenset[str], draining: frozenset[str] = frozenset()) -> None:
+        self._left_out = (self._left_out | frozenset(self._order)) - live
         self._order = rendezvous.lead_order(self.blob, live | {self.me}, draining)
         self._hint = None
 
@@ -75,6 +77,10 @@ class Following:
         elif follows == self.me or follows in self._avoided:
             self._hint = None
             self._avoided[by] = now + AVOID_S
+        elif follows in self._left_out:
+            # Dead or banned here, and ``by`` has not heard of it: asked again, and told so, it leads itself.
+            self._hint = None
+            self._avoided[follows] = now + AVOID_S
         else:
             self._hint = follows
 

@@ -30,7 +30,8 @@ COPIES_PER_MEMBER_MAX = 3
 the truth, somebody whose claims are false is asked for as many as evidence takes."""
 
 QUESTIONS_PER_MEMBER_MAX = 12
-"""Those included that it answers by saying that it does not hold the piece, which cost nothing."""
+"""Those included that it answers by saying that it does not hold the piece, which cost nothing. One more for each piece that
+was refused: who held hardly anything at the first doubt has sent what is wrong now, or somebody else who did not."""
 
 DOUBTED_MAX = 8
 """Pieces looked into, the latest: many wrong ones have the same cause."""
@@ -80,6 +81,7 @@ class Suspicion:
         self._blob = blob
         self._me = me
         self._doubted: dict[int, None] = {}
+        self._refused = 0
         self._asked: dict[str, set[int]] = {}
         self._lacking: dict[str, int] = {}
         self._proven = False
@@ -91,6 +93,7 @@ class Suspicion:
 
     def doubt(self, pieces: PieceSet) -> None:
         """Wrong bytes of these pieces came from a swarm."""
+        self._refused += pieces.bit_count()
         for piece in piece_set.each(pieces):
             self._doubted.pop(piece, None)
             self._doubted[piece] = None
@@ -152,6 +155,7 @@ class Suspicion:
 
     def _begin_anew(self) -> None:
         self._doubted.clear()
+        self._refused = 0
         self._asked.clear()
         self._lacking.clear()
 
@@ -169,7 +173,7 @@ class Suspicion:
         more = 2 * COPIES_PER_MEMBER_MAX if proven or member in self._damaged else 0
         copies = len(asked) - self._lacking.get(member, 0)
         enough = copies >= COPIES_PER_MEMBER_MAX + more or piece in asked
-        enough = enough or len(asked) >= QUESTIONS_PER_MEMBER_MAX + more
+        enough = enough or len(asked) >= QUESTIONS_PER_MEMBER_MAX + more + self._refused
         return member != self._me and member not in self.evidence and not enough
 
     def _candidates(self, ledger: Ledger, swarm: list[str], proven: bool) -> list[tuple[str, int]]:

@@ -25,6 +25,10 @@ from peers.piece_table import PieceTable
 HOT_STALL_S = 8.0
 """Without a piece from the hot swarm this long, and with a complete ledger, the sealed swarm is tried."""
 
+HOT_SPOILED_STALL_S = 3.0
+"""The same when wrong bytes have come, which only the sealed swarm replaces: who lacks a piece may lack it because all others'
+copies are as wrong."""
+
 HOT_SERVE_S_MAX = 3600.0
 """A member that has published stays in the hot swarm while others still fill from it, at most this long: the slowest link
 worth waiting for. Whoever is left behind has the sealed swarm."""
@@ -214,8 +218,9 @@ class SwarmChoice:
         if not ledger.complete or table.all_checked or unsettled:
             return False
         only_spoiled = not table.missing & ~table.in_swarm
+        patience_s = HOT_SPOILED_STALL_S if table.missing & table.in_swarm else HOT_STALL_S
         nobody_left = answer is not None and all(m.phase is not SwarmPhase.HOT for m in answer.swarm)
-        return only_spoiled or nobody_left or self.idle_s(now) >= HOT_STALL_S
+        return only_spoiled or nobody_left or self.idle_s(now) >= patience_s
 
     def _publish(self, table: PieceTable, answer: LeadAnswer | None) -> list[MemberAction]:
         others_fill = answer is not None and answer.unfinished_hot > 0

@@ -61,6 +61,20 @@ def test_a_refusal_that_names_an_unreachable_member_passes_over_the_refuser_too(
     assert following.target(0.0) == THIRD
 
 
+def test_a_refusal_that_names_a_member_left_out_here_is_answered_by_saying_so(following: Following) -> None:
+    """Who was banned by all but the one that leads next would be followed for ever."""
+    following.live_changed(frozenset(MEMBERS) - {FIRST})
+    following.refused(SECOND, FIRST, 0.0)
+    assert (following.target(0.0), following.unreachable(0.0)) == (SECOND, (FIRST,))
+
+
+def test_a_member_that_came_back_may_be_named_again(following: Following) -> None:
+    following.live_changed(frozenset(MEMBERS) - {FIRST})
+    following.live_changed(frozenset(MEMBERS))
+    following.refused(SECOND, FIRST, 0.0)
+    assert (following.target(0.0), following.unreachable(0.0)) == (FIRST, ())
+
+
 def test_after_three_refusals_in_a_row_a_member_leads_itself_for_a_while(following: Following) -> None:
     following.refused(FIRST, SECOND, 0.0)
     following.refused(SECOND, THIRD, 0.0)

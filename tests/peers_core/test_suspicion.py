@@ -88,6 +88,16 @@ def test_who_says_it_lacks_the_piece_or_does_not_answer_is_not_blamed(
     assert suspicion.evidence == {}
 
 
+def test_who_lacked_what_was_asked_at_first_is_asked_again_when_more_is_wrong(suspicion: Suspicion) -> None:
+    pieces = 5 * suspicions.DOUBTED_MAX
+    ledger = Ledger(pieces, [claim(piece, "a") for piece in range(pieces)])
+    for first in range(0, pieces, suspicions.DOUBTED_MAX):
+        begun = first >= 3 * suspicions.DOUBTED_MAX
+        suspicion.doubt((1 << suspicions.DOUBTED_MAX) - 1 << first)
+        answer_all(suspicion, ledger, {"b": DAMAGED if begun else LACKS})
+    assert set(suspicion.evidence) == {"b"}
+
+
 def test_the_sound_are_asked_for_few_copies_however_much_is_wrong(
     suspicion: Suspicion, ledger: Ledger
 ) -> None:

@@ -9,6 +9,7 @@ from peers.piece_table import PieceTable
 from peers.swarm_choice import (
     HOLDERS_AWAITED_S,
     HOT_SERVE_S_MAX,
+    HOT_SPOILED_STALL_S,
     HOT_STALL_S,
     REENTER_S,
     SPOILED_MIN,
@@ -79,6 +80,19 @@ def test_a_stalled_hot_swarm_is_left_when_the_ledger_is_complete(
     assert swarm.decide(table, ledger, company, False, HOT_STALL_S - 0.1) == []
     assert swarm.decide(table, ledger, company, True, HOT_STALL_S) == [], "not while fetching"
     left = swarm.decide(table, ledger, company, False, HOT_STALL_S)
+    assert left == [act.LeaveHot(), act.OpenSealed(0b11)]
+
+
+def test_a_stalled_hot_swarm_is_left_sooner_when_pieces_in_it_are_wrong(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    in_hot(swarm, table)
+    ledger = complete_ledger()
+    hold(table, ledger, 0, 1)
+    table.in_swarm = 0b111
+    company = answer(swarm=FILLING)
+    assert swarm.decide(table, ledger, company, False, HOT_SPOILED_STALL_S - 0.1) == []
+    left = swarm.decide(table, ledger, company, False, HOT_SPOILED_STALL_S)
     assert left == [act.LeaveHot(), act.OpenSealed(0b11)]
 
 

@@ -186,8 +186,10 @@ class Node:
         self._plan_tick("lead", lead.deadline(), lambda: self.feed_lead(led.LeadTicked()))
 
     def asked(self, request: LeadRequest) -> None:
-        """A request for this blob's lead arrived."""
+        """A request for this blob's lead arrived. From a member that was banned here while it travelled: refused unread."""
         member = request.report.member
+        if member in self.blamed:
+            return
         if self.lead is None:
             seen = 0 if self.machine is None else self.machine.asking.last_term
             term = max(self.started_ms, request.last_term + 1, seen + 1)
