@@ -150,6 +150,22 @@ class Conflict(DistdError):
 
 
 @dataclass
+class ElsewhereRefused(DistdError):
+    """Another node that was asked on behalf of this request said no, or nothing; its problem is handed on."""
+
+    node: str
+    there: Problem
+    code: ClassVar[str] = "conflict"
+    title: ClassVar[str] = "Not done there"
+
+    def problem(self) -> Problem:
+        return Problem(self.code, self.there.title, str(self), self.there.retryable)
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.there.detail}"
+
+
+@dataclass
 class RepoNotFound(DistdError):
     """The Hub knows no such repo, or hides it from this token (it answers both alike)."""
 

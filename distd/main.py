@@ -31,6 +31,7 @@ from distd.core.desk import TINY_PER_CONNECTION
 from distd.core.rates import Meter
 from distd.core.tally import Tally
 from distd.diagnosis.examination import Examination
+from distd.draining import DrainPorts, DrainService
 from distd.errors import EXIT_FAILED, EXIT_USAGE, DistdError
 from distd.eviction import EvictionService
 from distd.hub.fetcher import Fetcher
@@ -63,6 +64,7 @@ from distd.sharing.access import asking_the_hub, own_part
 from distd.sharing.bandwidth import Pacers
 from distd.sharing.credentials import read_credentials
 from distd.sharing.health import cluster_checks
+from distd.sharing.leaving import Leaving
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.prefetch_calls import MemberColleagues
 from distd.sharing.remote_nodes import MemberCircle, RemoteNodes
@@ -73,6 +75,7 @@ from distd.sharing.whereabouts import LoneWhereabouts, Whereabouts
 from distd.state.audit import AuditTable
 from distd.state.bans import BanTable
 from distd.state.database import Database
+from distd.state.draining import DrainTable
 from distd.state.limits import LimitTable
 from distd.state.prefetch import PrefetchTable
 from distd.state.pulls import PullTable
@@ -241,6 +244,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         audit.note,
     )
     await peering.open()
+    draining = DrainService(DrainTable(database))
     if member:
         member.sharing.suspects.ban = peering.ban
     bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
@@ -321,6 +325,8 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         changed=changes.changed,
     )
     await models.open()
+    leaving = Leaving(member.cluster, member.sharing, member.company) if member else None
+    await draining.open(leaving, pulls)
     stack.push_async_callback(pulls.close)
     await pulls.open()
     scrub = ScrubService(config.cache.scrub_interval, blobs, models, database, pulls.submit, tally)
@@ -336,7 +342,14 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
 
     zone = config.node.zone
     colleagues = MemberColleagues(member.cluster, zone) if member else Nobody(config.node.name, zone)
-    prefetch = PrefetchService(config.prefetch, PrefetchTable(database), fleet, models, colleagues)
+    prefetch = PrefetchService(
+        config.prefetch,
+        PrefetchTable(database),
+        fleet,
+        models,
+        colleagues,
+        held_back=lambda: draining.is_draining,
+    )
     stack.push_async_callback(prefetch.close)
     await prefetch.open()
 
@@ -349,22 +362,26 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         company=company,
         rates=history.views,
         scrub=scrub.view,
+        service=lambda: draining.view().state,
         examination=Examination(
             config, resolver, cluster_checks(member.cluster, config.cluster.join) if member else ()
         ),
     )
-    answers = OwnAnswers(node, models, peering)
+    answers = OwnAnswers(node, models, peering, draining)
     members = (
         RemoteNodes(member.cluster, answers, audit.note)
         if member
         else LoneMember(config.node.name, zone, answers)
     )
+    operations = NodeOperations(members)
+    if leaving and once:
+        draining.connect(DrainPorts(leaving, pulls, fleet, models, once.others.holders, operations.status))
     monitoring = MonitoringService(config, tally, node, pulls, company)
     watching = [member.company.watch(), member.bandwidth.watch()] if member else []
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
     watching += [history.watch(), forecasts.watch(pulls.active), scrub.watch(), changes.watch()]
-    watching.append(stalls.watch(pulls.active))
+    watching += [stalls.watch(pulls.active), draining.watch()]
     for background in (node.watch(), limits.watch(), eviction.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None
@@ -376,7 +393,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
             limits,
             prefetch,
             monitoring,
-            NodeOperations(members),
+            operations,
             eviction,
             peering,
             archives,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -146,6 +146,12 @@ class ModelService:
 
     async def on_nodes(self, repo: Repo, revision: str) -> list[NodeHoldingView]:
         return await self.whereabouts.published(repo, revision)
+
+    async def contents(self) -> list[tuple[SnapshotRecord, Sequence[ManifestFile]]]:
+        """All published snapshots, with their files."""
+        await self._forget_vanished()
+        records = list(self._records.values())
+        return [(each, await self._files(parse_repo(each.repo, each.type), each)) for each in records]
 
     async def remove(self, repo: Repo, revision: str | None) -> RemovedView:
         records = await self._chosen(repo, revision)

@@ -25,6 +25,8 @@ class Node(Protocol):
 
     def current_rates(self) -> RatesView: ...
 
+    def is_draining(self) -> bool: ...
+
 
 class Pulls(Protocol):
     """Of this node alone: a pull on several nodes is counted on each of them."""
@@ -38,6 +40,8 @@ class Pulls(Protocol):
 
 class Company(Protocol):
     def states(self) -> Counter[str]: ...
+
+    def draining(self) -> int: ...
 
     def flows(self) -> dict[str, tuple[Meter, Meter]]:
         """Per member what it sent to this node and what it got from it."""
@@ -70,6 +74,8 @@ class MonitoringService:
                 name: (received.total_bytes, sent.total_bytes) for name, (received, sent) in flows.items()
             },
             members=company.states() if company else ALONE,
+            draining_members=company.draining() if company else 0,
+            draining=self._node.is_draining(),
             cache=self._cache(),
             cache_max_bytes=self._config.cache.max_bytes,
             cache_reserve_bytes=self._config.cache.min_free_bytes,

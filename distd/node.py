@@ -25,6 +25,7 @@ from distd.api.schema import (
     StatusView,
 )
 from distd.config import Config
+from distd.core.draining import DrainState
 from distd.core.rates import Meter
 from distd.errors import DistdError
 from distd.pulls.views import RATE_WINDOW_S, rfc3339
@@ -74,7 +75,9 @@ class NodeService:
         examination: Examination,
         rates: Callable[[float, str | None], Awaitable[list[RateView]]],
         scrub: Callable[[], ScrubView | None],
+        service: Callable[[], DrainState],
     ) -> None:
+        self._service = service
         self._scrub = scrub
         self._rates = rates
         self._config = config
@@ -127,6 +130,7 @@ class NodeService:
             rates=self.current_rates(),
             active_pulls=tuple(self._active_pulls()),
             flows=self._flows(),
+            service=self._service(),
         )
 
     def _flows(self) -> tuple[FlowView, ...]:
@@ -142,6 +146,9 @@ class NodeService:
             for name, (received, sent) in sorted(flows.items())
             if received.total_bytes or sent.total_bytes
         )
+
+    def is_draining(self) -> bool:
+        return self._service() != "in_service"
 
     def cache(self) -> CacheView:
         config = self._config

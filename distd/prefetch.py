@@ -103,7 +103,9 @@ class PrefetchService:
         models: Models,
         colleagues: Colleagues,
         wall: Callable[[], float] = time.time,
+        held_back: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._held_back = held_back
         self._declared = declared
         self._table = table
         self._pulls = pulls
@@ -138,7 +140,9 @@ class PrefetchService:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def look(self) -> None:
-        """Starts what is due by the clock, as far as there is room."""
+        """Starts what is due by the clock, as far as there is room; nothing while the node is out of service."""
+        if self._held_back():
+            return
         now = self._wall()
         ready = []
         for kept in self._kept.values():

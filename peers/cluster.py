@@ -105,6 +105,7 @@ class Cluster:
         self._secret = settings.secret or LOOPBACK_SECRET
         self._tls = settings.tls
         self._terms: SwarmTerms | None = None
+        self._draining = False
         identity = Identity(settings.name, self.start_id, settings.wire_version)
         self._server = ClusterServer(identity, self._secret, wall, settings.patience, settings.tls)
         self._client = ClusterClient(identity, self._secret, wall, clock, settings.tls)
@@ -268,10 +269,15 @@ class Cluster:
             return await self._client.fetch(address, member, name, query, sink, limit_bytes, timeout_s)
 
     def change_facts(self, facts: MemberFacts) -> None:
-        """Tell the cluster new facts about this member; address, wire version and ids of secrets are kept. Needs `start` before."""
+        """Tell the cluster new facts about this member; address, wire version, ids of secrets and draining are kept. Needs `start` before."""
         own = self._completed(facts)
         if own != self.facts:
             self._running.take(gossip.FactsChanged(own))
+
+    def drain(self, wanted: bool) -> None:
+        """Tell everybody that this member is being taken out of service, or that it is back. Needs `start` before."""
+        self._draining = wanted
+        self.change_facts(self.facts)
 
     def change_credentials(self, secret: Secret | None, tls: TlsIdentity | None) -> None:
         """Sign, accept and show these from now on; requests, streams and connections there are go on.
@@ -323,6 +329,7 @@ class Cluster:
             address=self.address,
             wire_version=self._settings.wire_version,
             secret_ids=auth.secret_ids(self._secret),
+            draining=self._draining,
         )
 
     def _advertised(self, host: str, port: int) -> str:

@@ -149,7 +149,7 @@ def encode_gossip(said: Said, clock_s: float, wire_version: int = WIRE_VERSION) 
             entry.facts.zone,
             entry.facts.hot_address,
             entry.facts.sealed_address,
-            entry.facts.fetches_hub,
+            entry.facts.fetches_hub and not entry.facts.draining,  # told so to releases that know no draining
             entry.facts.hub_down_cluster,
             entry.facts.hub_busy,
             entry.facts.wire_version,

@@ -28,6 +28,9 @@ class Figures:
     """Member -> what came from it and what it got from here."""
     members: Mapping[str, int]
     """By state, this node included."""
+    draining_members: int
+    draining: bool
+    """Whether this node itself is being taken out of service."""
     cache: CacheView | None
     """None when its disk does not answer."""
     cache_max_bytes: int

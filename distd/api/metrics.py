@@ -154,6 +154,12 @@ def families(now: Figures) -> Iterator[Metric]:
     )
     members = {state: now.members.get(state, 0) for state in MEMBER_STATES}
     yield _gauges("distd_cluster_members", "Members known, this node included.", "state", members.items())
+    yield _gauge(
+        "distd_cluster_draining_members",
+        "Live members on their way out of service, this node included.",
+        now.draining_members,
+    )
+    yield _gauge("distd_draining", "1 while this node is on its way out of service.", now.draining)
     yield _gauge("distd_ready", "1 when the node can serve, as /readyz.", now.ready)
     yield _gauge(
         "distd_config_last_reload_successful",

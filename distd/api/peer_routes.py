@@ -25,6 +25,9 @@ class PeerRoutes:
             Route("GET", "/v1/bans", self.bans, "members that are banned here, by whom and why"),
             Route("PUT", one + "/ban", self.ban, "have nothing to do with it; on ?nodes= or ?zone=", "ban"),
             Route("DELETE", one + "/ban", self.unban, "let it back; on ?nodes= or ?zone=", "unban"),
+            Route("GET", one + "/drain", self.drain_view, "how far the member is on its way out of service"),
+            Route("PUT", one + "/drain", self.drain, "take the member out of service", "drain"),
+            Route("DELETE", one + "/drain", self.undrain, "take it back into service", "undrain"),
             Route("DELETE", one, self.forget, "drop a dead member from everybody's list", "forget"),
         ]
 
@@ -50,6 +53,19 @@ class PeerRoutes:
             return answer(Page(list(await self._nodes.unban(*meant, member)), None))
         await self._peering.unban(member, actor())
         return answer(BanWord(None))
+
+    async def drain_view(self, request: web.Request) -> web.Response:
+        return await self._drain(request, None)
+
+    async def drain(self, request: web.Request) -> web.Response:
+        return await self._drain(request, True)
+
+    async def undrain(self, request: web.Request) -> web.Response:
+        return await self._drain(request, False)
+
+    async def _drain(self, request: web.Request, wanted: bool | None) -> web.Response:
+        only_parameters(request)
+        return answer(await self._nodes.drain(request.match_info["name"], wanted))
 
     async def forget(self, request: web.Request) -> web.Response:
         only_parameters(request)

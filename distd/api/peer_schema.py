@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 from distd.api.schema import ErrorView
 from distd.core.audience import NodeState
 from distd.core.bans import REASON_CHARS_MAX
+from distd.core.draining import DrainState
+from distd.core.refs import RepoType
 
 
 class BanRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +33,29 @@ class BanWord(Struct, frozen=True):
     """How it stands now with one member; null: it is not banned."""
 
     ban: BanView | None
+
+
+class SoleView(Struct, frozen=True):
+    """A snapshot that no other member in service has. `to`: who is pulling it; `trouble`: why the last one asked did not."""
+
+    type: RepoType
+    repo: str
+    commit: str
+    bytes: int
+    to: str | None
+    trouble: str | None
+
+
+class DrainView(Struct, frozen=True):
+    """A node on its way out of service. `pulls` are at work, `paused` go on when it is back in service."""
+
+    node: str
+    state: DrainState
+    since: str | None = None
+    by: str | None = None
+    pulls: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    only_here: tuple[SoleView, ...] = ()
 
 
 class ForgottenView(Struct, frozen=True):

@@ -14,7 +14,7 @@ from distd.api.event_schema import ServerEvent
 from distd.api.figures import Figures
 from distd.api.housekeeping_schema import AdoptView, GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
-from distd.api.peer_schema import BanView, NodeBanView
+from distd.api.peer_schema import BanView, DrainView, NodeBanView
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
     Finding,
@@ -206,6 +206,22 @@ class Nodes(Protocol):
 
     async def unban(self, nodes: Collection[str], zone: str | None, member: str) -> list[NodeBanView]:
         """As `Peering.unban` on each but the member itself."""
+
+    async def drain(self, name: str, wanted: bool | None) -> DrainView:
+        """As `Draining` does on that node; `wanted` null: how it stands. Raises NotFound for a name that nobody
+        has, ElsewhereRefused."""
+
+
+class Draining(Protocol):
+    """This node on its way out of service."""
+
+    def view(self) -> DrainView: ...
+
+    async def drain(self, by: str) -> DrainView:
+        """Idempotent. Raises Conflict where nobody could take over."""
+
+    async def undrain(self, by: str) -> DrainView:
+        """Idempotent."""
 
 
 class Waits(Protocol):

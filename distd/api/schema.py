@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from distd.api.housekeeping_schema import ScrubView
 from distd.config.sections import PrefetchEntry
+from distd.core.draining import DrainState
 from distd.core.limits import LimitKey
 from distd.core.pull import PullState
 from distd.core.refs import RepoType
@@ -276,6 +277,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     rates: RatesView
     active_pulls: tuple[PullView, ...]
     flows: tuple[FlowView, ...] = ()
+    service: DrainState = "in_service"
 
 
 class PeerAddresses(Struct, frozen=True):
@@ -309,6 +311,7 @@ class PeerView(Struct, frozen=True, kw_only=True):
     received_bytes: int
     sent_bytes: int
     ban: str | None = None
+    draining: bool = False
 
 
 LimitToSet = Annotated[int, Meta(ge=0, le=10**15)] | None | UnsetType

@@ -110,3 +110,17 @@ def parsed_repo(text: str, type_: str) -> tuple[Repo, str | None]:
 
     ref = parse_ref(text, type_)
     return ref.repo, ref.revision if "@" in text else None
+
+
+class Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from distd.units import parse_duration
+
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

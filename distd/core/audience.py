@@ -18,7 +18,7 @@ NAMES_TOLD_MAX = 50
 class Node:
     """A member of the cluster as a target. `live`: not known to be dead or gone, and not banned here.
 
-    `trouble`: why it was not reached last, or is not to be.
+    `trouble`: why it was not reached last, or is not to be. `draining`: it is being taken out of service.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Node:
     live: bool
     state: NodeState = "alive"
     trouble: str = ""
+    draining: bool = False
 
 
 class NodeSilent(Exception):
@@ -45,14 +46,15 @@ def chosen(
 ) -> tuple[Node, ...]:
     """The members that `nodes` and `zone` stand for, by name. Raises InvalidRequest naming who there is.
 
-    No `nodes` with a `zone` means all of that zone. `dead_too`: members that are believed dead can be meant as well, and
-    `all` includes them, so that what was not done there is told; who left is never meant.
+    No `nodes` with a `zone` means all of that zone. Who is being taken out of service is meant by name only. `dead_too`: members that are believed dead can be meant as well, and
+    `all` includes them and those out of service, so that what was not done there is told; who left is never meant.
     """
     there = [node for node in known if node.live or (dead_too and node.state != "left")]
     names = {node.name for node in there}
-    wanted = set(nodes) - {"all"} if nodes else names
+    serving = names if dead_too else {node.name for node in there if not node.draining}
+    wanted = set(nodes) - {"all"} if nodes else serving
     if "all" in nodes:
-        wanted |= names
+        wanted |= serving
     if unknown := sorted(wanted - names):
         gone = sorted(node.name for node in known if node.name in unknown)
         said = f"{gone[0]} is not reachable" if gone else f"no member of the cluster is called {unknown[0]!r}"
@@ -68,6 +70,8 @@ def chosen(
         if outside := sorted(wanted - inside) if nodes and "all" not in nodes else []:
             raise InvalidRequest(f"{outside[0]} is not in zone {zone!r}; members there: {_listed(inside)}")
         wanted &= inside
+    if not wanted and not serving:
+        raise InvalidRequest("every member is being taken out of service: name the one that is meant")
     return tuple(sorted((node for node in there if node.name in wanted), key=lambda node: node.name))
 
 

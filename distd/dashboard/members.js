@@ -47,7 +47,7 @@ function member(peer, fleet, status, nowMs) {
   return row(
     peer.name,
     rowHead(peer.name, peer.is_self ? h("small", null, " this node") : null),
-    text(badge(STATES[peer.state] ?? "dim", peer.state)),
+    text(badge(STATES[peer.state] ?? "dim", peer.state), peer.draining ? badge("warn", "draining") : null),
     text(peer.zone),
     disk(peer.is_self ? status : told?.status),
     text(peer.fetches_hub ? "yes" : "no"),

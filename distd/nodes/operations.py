@@ -13,13 +13,14 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView
-from distd.api.peer_schema import BanWord, NodeBanView
+from distd.api.peer_schema import BanWord, DrainView, NodeBanView
 from distd.api.schema import ErrorView, ModelView, RemovedView, StatusView
 from distd.core.audience import Node, NodeRefused, NodeSilent, chosen
 from distd.core.refs import Repo
-from distd.errors import Problem
+from distd.errors import ElsewhereRefused, NotFound, Problem
 from distd.nodes.questions import (
     BanAsked,
+    DrainAsked,
     Held,
     ModelsAsked,
     PinAsked,
@@ -128,6 +129,17 @@ class NodeOperations:
             NodeBanView(node.name, node.zone, node.state, error, word.ban if word else None)
             for node, word, error in rows
         ]
+
+    async def drain(self, name: str, wanted: bool | None) -> DrainView:
+        node = next((node for node in self._members.known() if node.name == name), None)
+        if node is None:
+            raise NotFound(f"no member of the cluster is called {name!r}: distctl peers lists them")
+        try:
+            return await self._ask(node, DrainAsked(wanted), DrainView, CHANGE.node_s)
+        except NodeSilent as silence:
+            raise ElsewhereRefused(node.name, _silence(str(silence))) from silence
+        except NodeRefused as refusal:
+            raise ElsewhereRefused(node.name, refusal.problem) from refusal
 
     async def _everywhere(
         self,

@@ -8,11 +8,12 @@ import msgspec
 
 from distd.actors import actor
 from distd.api.peer_schema import BanWord
-from distd.api.ports import Models, Node, Peering
+from distd.api.ports import Draining, Models, Node, Peering
 from distd.core import audience
 from distd.errors import DistdError
 from distd.nodes.questions import (
     BanAsked,
+    DrainAsked,
     Held,
     ModelsAsked,
     PinAsked,
@@ -30,8 +31,9 @@ MODELS_MAX = 1000
 class OwnAnswers:
     """Answers questions; every refusal is in the reply."""
 
-    def __init__(self, node: Node, models: Models, peering: Peering) -> None:
+    def __init__(self, node: Node, models: Models, peering: Peering, draining: Draining) -> None:
         self._peering = peering
+        self._draining = draining
         self._node = node
         self._models = models
 
@@ -57,6 +59,12 @@ class OwnAnswers:
             case BanAsked(member):
                 await self._peering.unban(member, actor())
                 return BanWord(None)
+            case DrainAsked(None):
+                return self._draining.view()
+            case DrainAsked(True):
+                return await self._draining.drain(actor())
+            case DrainAsked():
+                return await self._draining.undrain(actor())
 
 
 class LoneMember:

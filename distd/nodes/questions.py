@@ -46,7 +46,13 @@ class BanAsked(msgspec.Struct, frozen=True, tag_field="ask", tag="ban"):
     banned: bool = True
 
 
-Question = StatusAsked | ModelsAsked | RemoveAsked | PinAsked | BanAsked
+class DrainAsked(msgspec.Struct, frozen=True, tag_field="ask", tag="drain"):
+    """Answered by a DrainView. `wanted`: out of service or back; null: how it stands."""
+
+    wanted: bool | None = None
+
+
+Question = StatusAsked | ModelsAsked | RemoveAsked | PinAsked | BanAsked | DrainAsked
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -78,6 +84,8 @@ def deed_of(question: Question) -> tuple[str, str] | None:
             return "pin" if pinned else "unpin", _about(question)
         case BanAsked(member, banned=banned):
             return "ban" if banned else "unban", member
+        case DrainAsked(bool(wanted)):
+            return "drain" if wanted else "undrain", ""
     return None
 
 

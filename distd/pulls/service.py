@@ -86,6 +86,7 @@ class PullService:
         self._finished_files: dict[str, tuple[ManifestFile, ...]] = {}
         self._last_number = 0
         self._idle_meter = SourceMeter()
+        self.refused_because = ""
 
     async def open(self) -> None:
         self._last_number = await self._table.last_number()
@@ -152,6 +153,13 @@ class PullService:
         """Unfinished pulls."""
         return self._active.values()
 
+    def at_work(self) -> dict[str, tuple[PullState, tuple[str, ...]]]:
+        """State and missing blobs of the unfinished pulls."""
+        return {
+            pull_id: (pull.record.state, tuple(need.etag for need in pull.machine.missing))
+            for pull_id, pull in self._active.items()
+        }
+
     def counts(self) -> Counter[PullState]:
         """How many pulls of this node are in each state, finished ones as far as they are kept."""
         finished = (record.state for _, record in self._records.values())
@@ -181,6 +189,8 @@ class PullService:
         for pull in self._active.values():
             if selected(pull.request) == key and pull.record.state not in core.FINISHED:
                 return self.get(pull.record.id)
+        if self.refused_because:
+            raise Conflict(self.refused_because)
         if len(self._active) >= UNFINISHED_PULLS_MAX:
             raise Conflict(
                 f"{UNFINISHED_PULLS_MAX} pulls are unfinished already: wait for some, or cancel some"

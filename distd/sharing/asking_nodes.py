@@ -27,7 +27,7 @@ def known_nodes(cluster: Cluster) -> Sequence[Node]:
 def _node(member: Member, ban: str | None) -> Node:
     is_live = member.state in LIVE and ban is None
     trouble = "" if is_live else member.trouble if ban is None else str(MemberBanned(member.name, ban))
-    return Node(member.name, member.facts.zone, is_live, STATES[member.state], trouble)
+    return Node(member.name, member.facts.zone, is_live, STATES[member.state], trouble, member.facts.draining)
 
 
 async def asked(

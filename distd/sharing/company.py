@@ -126,6 +126,10 @@ class Company:
         """How many members are in each state, this one included."""
         return Counter(STATES[member.state] for member in self._cluster.members())
 
+    def draining(self) -> int:
+        """Live members that are being taken out of service, this one included."""
+        return len(self._cluster.view.draining)
+
     async def peers(self) -> list[PeerView]:
         """All members known, this one included, in order of their names."""
         await self._sample()
@@ -161,6 +165,7 @@ class Company:
             received_bytes=flow.received.total_bytes,
             sent_bytes=flow.sent.total_bytes,
             ban=self._cluster.bans.get(member.name),
+            draining=facts.draining,
         )
 
 

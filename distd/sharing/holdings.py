@@ -75,8 +75,10 @@ class Holdings:
         self._cluster.register(HOLDINGS, self._on_holdings)
 
     def known(self, etag: str) -> frozenset[str]:
-        """Who held it when last asked, as far as they live."""
-        return self._holders.get(etag, frozenset()) & self._cluster.live
+        """Who held it when last asked, as far as they live; who is taken out of service only where nobody else does."""
+        view = self._cluster.view
+        live = self._holders.get(etag, frozenset()) & view.live
+        return live - view.draining or live
 
     async def holders(self, blobs: Iterable[tuple[str, int]]) -> dict[str, frozenset[str]]:
         """The other live members that hold each verified blob (name, size); blobs that nobody holds are left out."""

@@ -57,7 +57,7 @@ class Fetchers:
             for member in self._cluster.members()
             if member.facts.fetches_hub and member.name in live and member.name != me
         }
-        self._now = frozenset(told | ({me} if self._may_fetch else set()))
+        self._now = frozenset(told | ({me} if self._may_fetch else set())) - self._cluster.view.draining
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class MemberColleagues:
         self._told = told
 
     async def ask(self, key: str) -> Mapping[str, Told]:
-        others = sorted(self._cluster.live - {self.me})
+        others = sorted(self._cluster.live - self._cluster.view.draining - {self.me})
         words = await asyncio.gather(*(self._ask(member, key) for member in others))
         return {member: told for member, told in zip(others, words, strict=True) if told is not None}
 

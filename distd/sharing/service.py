@@ -72,7 +72,7 @@ class Sharing:
         self._engine = engine
         self._blobs = blobs
         self._ledgers = LedgerStore(blobs.ledgers_dir)
-        self.suspects = Suspects(cluster, tally, holder=self._holder, working=self._working)
+        self.suspects = Suspects(cluster, tally, holder=self._holder, working=self.working)
         self._means = Means(
             blobs=blobs,
             ledgers=self._ledgers,
@@ -293,7 +293,7 @@ class Sharing:
             driver.feed(event.BlobWanted())
         return b""
 
-    def _working(self, name: str) -> BlobDriver | None:
+    def working(self, name: str) -> BlobDriver | None:
         return self._drivers.get(name)
 
     async def _holder(self, blob: Blob) -> BlobDriver | None:

@@ -52,6 +52,7 @@ from distd.core.limits import LimitKey, Override
 from distd.core.prefetch import Record
 from distd.core.refs import Repo, parse_ref
 from distd.core.tally import Tally
+from distd.draining import DrainRecord, DrainService
 from distd.errors import Conflict, DistdError, InvalidRequest, NotFound, RepoNotFound, StorageFailed
 from distd.limits import LimitService, LoneBandwidth
 from distd.nodes.operations import NodeOperations
@@ -464,6 +465,8 @@ class MemoryMonitoring:
             rates={"hub": status.rates.hub_bytes_per_s, "peers": status.rates.peers_bytes_per_s},
             peer_bytes=self.peer_bytes,
             members={"alive": status.cluster.reachable},
+            draining_members=0,
+            draining=False,
             cache=status.cache,
             cache_max_bytes=status.cache.max_bytes,
             cache_reserve_bytes=10**10,
@@ -510,6 +513,19 @@ class MemoryBanTable:
         if self.broken:
             raise StorageFailed("distd.sqlite", "disk I/O error")
         self.saved = list(bans)
+
+
+class MemoryDrainTable:
+    """A drain without a database."""
+
+    def __init__(self) -> None:
+        self.saved: DrainRecord | None = None
+
+    async def load(self) -> DrainRecord | None:
+        return self.saved
+
+    async def save(self, record: DrainRecord | None) -> None:
+        self.saved = record
 
 
 class MemoryCircle:
@@ -559,7 +575,8 @@ class MemoryDaemon:
         self.audit = AuditService(self.audit_table, wall=lambda: MONDAY)
         self.circle = MemoryCircle(self.node)
         self.peering = PeeringService(self.circle, MemoryBanTable(), self.audit.note)
-        self.answers = OwnAnswers(self.node, self.models, self.peering)
+        self.draining = DrainService(MemoryDrainTable(), wall=lambda: MONDAY)
+        self.answers = OwnAnswers(self.node, self.models, self.peering, self.draining)
         members = LoneMember("gpu-01", "", self.answers)
         self.nodes = NodeOperations(members)
         self.waits = WaitService(self.models, members)

@@ -49,6 +49,15 @@ async def test_with_nodes_a_ban_has_a_row_for_each_but_the_member_itself(client:
     assert [(row["name"], row["error"], row["ban"]) for row in page["items"]] == [("gpu-01", None, None)]
 
 
+async def test_a_node_without_a_cluster_is_not_taken_out_of_service(client: Client) -> None:
+    _, view = await asked(client, "GET", "/v1/peers/gpu-01/drain")
+    assert (view["state"], view["only_here"]) == ("in_service", [])
+    status, problem = await asked(client, "PUT", "/v1/peers/gpu-01/drain")
+    assert (status, problem["code"]) == (409, "conflict")
+    assert "no cluster that could do without it" in problem["detail"]
+    assert (await asked(client, "DELETE", "/v1/peers/gpu-01/drain"))[1]["state"] == "in_service"
+
+
 async def test_only_a_member_that_is_gone_is_forgotten(client: Client, daemon: MemoryDaemon) -> None:
     assert (await asked(client, "DELETE", "/v1/peers/gpu-02"))[1]["code"] == "conflict"
     assert await asked(client, "DELETE", "/v1/peers/gpu-03") == (200, {"member": "gpu-03"})

@@ -89,6 +89,59 @@ def test_one_request_waits_until_every_member_has_it(fleet: Fleet, repos: Repos)
     assert view["snapshot_path"].endswith(repo.commit)
 
 
+def test_a_drained_node_has_given_what_only_it_had_and_takes_nothing_more(fleet: Fleet, repos: Repos) -> None:
+    n0, n1, n2 = fleet.members
+    only_there = repos.make(weight_mib=17)
+    n2.pulled(only_there.id)
+    lone = repos.make(weight_mib=40)
+    n2.ask("PUT", "/v1/limits", {"hub_down": 2_000_000})
+    paused = submitted(n2, lone.id)
+    until(lambda: n2.get(f"/v1/pulls/{paused}")["bytes_done"] > 0, "the pull to be under way", 30.0)
+
+    ran = distctl(n0, "peers", "drain", "n2", "--wait", "--timeout", "60s")
+    assert ran.returncode == 0, ran.stderr
+    assert "n2 is drained" in ran.stderr
+    assert f"paused until it is back in service: {paused}" in ran.stderr
+    takers = [
+        member
+        for member in (n0, n1)
+        if any(m["repo"] == only_there.id for m in member.get("/v1/models")["items"])
+    ]
+    assert len(takers) == 1
+    (taken,) = (
+        pull
+        for pull in takers[0].get("/v1/pulls")["items"]
+        if pull["repo"] == only_there.id and not pull["nodes"]
+    )
+    assert taken["bytes_from_hub"] == 0
+
+    with pytest.raises(Refused, match="out of service"):
+        n2.submit(repos.make(weight_mib=1).id)
+    everybody = n0.pulled(repos.make(weight_mib=1).id, nodes=["all"])
+    assert [node["name"] for node in everybody["nodes"]] == ["n0", "n1"]
+    (row,) = (peer for peer in n0.get("/v1/peers")["items"] if peer["name"] == "n2")
+    assert (row["draining"], row["fetches_hub"]) == (True, False)
+    assert "out of service" in distctl(n0, "peers").stdout
+    assert "service  drained" in distctl(n2, "status").stdout
+    audit: list[dict[str, Any]] = n2.get("/v1/audit?deed=drain")["items"]
+    assert [entry["actor"] for entry in audit] == ["member n0 (somebody at 127.0.0.1)"]
+
+    n2.terminate()
+    n2.start()
+    fleet.met()
+    assert n2.get("/v1/status")["service"] != "in_service"
+    until(lambda: row_of(n0, "n2")["draining"], "others to hear that it is still out of service", 15.0)
+    assert distctl(n2, "peers", "undrain").returncode == 0
+    assert n2.get("/v1/status")["service"] == "in_service"
+    until(lambda: n2.get(f"/v1/pulls/{paused}")["state"] == "downloading", "its pull to go on", 15.0)
+    until(lambda: not row_of(n0, "n2")["draining"], "others to hear of it", 15.0)
+
+
+def row_of(daemon: Any, name: str) -> dict[str, Any]:
+    (row,) = (peer for peer in daemon.get("/v1/peers")["items"] if peer["name"] == name)
+    return dict(row)
+
+
 def test_a_member_banned_everywhere_is_left_out_until_it_is_let_back(fleet: Fleet, repos: Repos) -> None:
     n0, n1, n2 = fleet.members
     ran = distctl(n0, "peers", "ban", "n2", "--nodes", "all", "--reason", "bad DIMM")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import click
 
+from distd.cli.failures import CommandFailed
 from distd.cli.fleet import audience, nodes_options, report_changes
-from distd.cli.options import Group, Settings, examples
+from distd.cli.options import Duration, Group, Settings, examples
 from distd.cli.output import document, note, say, table
 from distd.cli.text import safe, size
+from distd.errors import EXIT_TIMED_OUT
 from distd.units import format_duration, format_rate
+
+DRAIN_LOOKED_AT_S = 1.0
 
 
 @click.group(
@@ -22,6 +27,7 @@ from distd.units import format_duration, format_rate
         "distctl peers",
         "distctl peers --json | jq '.items[].name'",
         "distctl peers ban --nodes all --reason 'bad DIMM' gpu-17",
+        "distctl peers drain --wait gpu-17",
         "distctl peers forget gpu-17",
     ),
 )
@@ -77,6 +83,69 @@ def bans(settings: Settings) -> None:
     else:
         rows = [[each["member"], each["by"], each["since"], each["reason"]] for each in found]
         table(["MEMBER", "BY", "SINCE", "REASON"], rows)
+
+
+@command.command(
+    epilog=examples("distctl peers drain gpu-17", "distctl peers drain --wait --timeout 2h gpu-17")
+)
+@click.argument("node", required=False)
+@click.option("--wait", is_flag=True, help="Until nothing is left to do there.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Duration(),
+    metavar="D",
+    help="With --wait: give up after this long, as 30m.",
+)
+@click.pass_obj
+def drain(settings: Settings, node: str | None, wait: bool, timeout_s: float | None) -> None:
+    """Take a node out of service, this one where none is named.
+
+    It takes no new pulls and fetches nothing more from the Hub, others leave it alone, and what only it has is given to others.
+    Asked again, it tells how far that is. Holds until `undrain`, restarts included. Exits with 9 after --timeout.
+    """
+    client = settings.client()
+    path = _path(node or str(client.get("/v1/status")["node"]), "/drain")
+    view = client.call("PUT", path)
+    give_up_at = time.monotonic() + timeout_s if timeout_s is not None else None
+    while wait and view["state"] == "draining":
+        if give_up_at is not None and time.monotonic() >= give_up_at:
+            _drained(settings, view)
+            raise CommandFailed(f"{view['node']} is not drained within the time given", EXIT_TIMED_OUT)
+        time.sleep(DRAIN_LOOKED_AT_S)
+        view = client.get(path)
+    _drained(settings, view)
+
+
+@command.command(epilog=examples("distctl peers undrain gpu-17"))
+@click.argument("node", required=False)
+@click.pass_obj
+def undrain(settings: Settings, node: str | None) -> None:
+    """Take a node back into service, this one where none is named.
+
+    Pulls that were paused there because it left go on.
+    """
+    client = settings.client()
+    _drained(settings, client.call("DELETE", _path(node or str(client.get("/v1/status")["node"]), "/drain")))
+
+
+def _drained(settings: Settings, view: dict[str, Any]) -> None:
+    if settings.json:
+        document(view)
+        return
+    if settings.quiet:
+        say(view["state"])
+        return
+    note(f"{safe(view['node'])} is {view['state'].replace('_', ' ')}")
+    if view["pulls"]:
+        note(f"  pulls that go on with others: {', '.join(view['pulls'])}")
+    if view["paused"]:
+        note(f"  paused until it is back in service: {', '.join(view['paused'])}")
+    for each in view["only_here"]:
+        where = f"given to {each['to']}" if each["to"] else each["trouble"] or "waiting"
+        note(
+            f"  only there: {safe(each['repo'])}@{each['commit'][:12]}, {size(each['bytes'])}: {safe(where)}"
+        )
 
 
 @command.command(epilog=examples("distctl peers forget gpu-17"))
@@ -154,9 +223,11 @@ SKEW_TOLD_S = 10.0
 
 def _notes(peer: dict[str, Any], now: datetime) -> list[str]:
     notes = ["this node"] if peer["is_self"] else []
+    if peer["draining"]:
+        notes.append("out of service")
     if peer["ban"] is not None:
         notes.append(f"banned: {peer['ban']}")
-    if not peer["fetches_hub"]:
+    if not peer["fetches_hub"] and not peer["draining"]:
         notes.append("does not fetch from the Hub")
     if peer["state"] not in ("alive", "left") and peer["seen_at"] is not None:
         ago = (now - datetime.fromisoformat(peer["seen_at"])).total_seconds()

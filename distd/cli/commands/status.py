@@ -45,6 +45,8 @@ def _print(status: dict[str, Any]) -> None:
     up = format_duration(status["uptime_s"])
     limit = f" of at most {size(cache['max_bytes'])}" if cache["max_bytes"] else ""
     say(f"node     {safe(status['node'])}, distd {safe(status['version'])}, up {up}, {ready}")
+    if status["service"] != "in_service":
+        say(f"service  {status['service']}: distctl peers drain tells what is left, undrain ends it")
     say(f"hub      {safe(status['hub_endpoint'])}")
     if cluster["members"] > 1:
         named = f"{safe(cluster['name'])}: " if cluster["name"] else ""
@@ -92,5 +94,10 @@ def _row(row: dict[str, Any]) -> list[str]:
         format_rate(rates["hub_bytes_per_s"]),
         format_rate(rates["peers_bytes_per_s"]),
         str(len(status["active_pulls"])),
-        "" if status["ready"] else "not ready",
+        "; ".join(
+            [
+                *([] if status["ready"] else ["not ready"]),
+                *([] if status["service"] == "in_service" else [status["service"]]),
+            ]
+        ),
     ]

@@ -9,7 +9,7 @@ import click
 
 from distd.cli.failures import CommandFailed, DaemonUnreachable, ProblemAnswered
 from distd.cli.held import DEFAULT_REVISION, find_revision
-from distd.cli.options import Command, Settings, examples, parsed_repo, repo_argument
+from distd.cli.options import Command, Duration, Settings, examples, parsed_repo, repo_argument
 from distd.cli.output import document, note, say
 from distd.cli.text import format_percent, safe
 from distd.errors import EXIT_TIMED_OUT
@@ -27,20 +27,6 @@ NOTE_INTERVAL_S = 10.0
 """Between notes whose numbers alone changed."""
 
 
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from distd.units import parse_duration
-
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(
     cls=Command,
     epilog=examples(
@@ -51,9 +37,7 @@ class _Duration(click.ParamType[float]):
     ),
 )
 @repo_argument
-@click.option(
-    "--timeout", "timeout_s", type=_Duration(), metavar="D", help="Give up after this long, as 30m."
-)
+@click.option("--timeout", "timeout_s", type=Duration(), metavar="D", help="Give up after this long, as 30m.")
 @click.option("--nodes", metavar="all|NAME,...", help="Until it is published on these members.")
 @click.pass_obj
 def command(settings: Settings, repo: str, type_: str, timeout_s: float | None, nodes: str | None) -> None:
