@@ -37,15 +37,13 @@ from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report, SwarmPhase
 from peers.piece_set import PieceSet
 from peers.standing import Standings
+from peers.waves import FOREVER, Waves
 
 REPORTS_AWAITED_S = 2.0
 """How long a new lead waits for every live member's report before it grants anything (design: "Upstream once")."""
 
 JOINER_AWAITED_S = 0.5
 """How long granting pauses for members that came back: enough for a probe, too short to hurt when they flap."""
-
-NEWS_GAP_S = 0.1
-"""Held-back answers go out in waves at most this often, so that one claim does not cost a round trip per member."""
 
 REPORTS_PER_S = 200.0
 """Reports one lead handles comfortably; a larger swarm is asked to report less often."""
@@ -59,8 +57,6 @@ WAIT_S_MAX = 30.0
 
 STARTING_S = 1.0
 """Others of the cluster may be about to want the blob too: until they had time to say so, leases are for as many."""
-
-FOREVER = float("inf")
 
 
 class Lead:
@@ -84,9 +80,8 @@ class Lead:
         self._hub_pause_until = now
         self._paused = False
         self._audit = audit.Audit(blob.size_bytes)
-        self._last_wave = now - NEWS_GAP_S
+        self._waves = Waves(now)
         self._silent_probed_at = now
-        self._news = False
         self._turns = FetchTurns(blob.piece_len_bytes)
         self._started_at = now
 
@@ -113,7 +108,7 @@ class Lead:
     def deadline(self) -> float:
         """When to call `handle` with `LeadTicked` at the latest."""
         waiting = min((until for _, until in self._parked.values()), default=FOREVER)
-        wave = self._last_wave + NEWS_GAP_S if self._news and self._parked else FOREVER
+        wave = self._waves.deadline() if self._parked else FOREVER
         opening = self._grants_from if self._awaited else FOREVER
         resuming = self._hub_pause_until if self._paused else FOREVER
         return min(waiting, wave, opening, resuming, self.leases.deadline(), self._turns.deadline())
@@ -151,7 +146,7 @@ class Lead:
             self._forget(member)
             return [Answer(member, self._answer(request, now))]
         self._parked[member] = (request, now + min(request.wait_s, WAIT_S_MAX))
-        self._news = self._news or self._known(request) < self.ledger.version
+        self._waves.news = self._waves.news or self._known(request) < self.ledger.version
         if request.room > 0 and self._grantable(member, now):
             del self._parked[member]
             return [Answer(member, self._answer(request, now))]
@@ -196,7 +191,7 @@ class Lead:
         self.standings.members_changed(event.draining, event.zones)
         self._awaited &= event.live
         self._await_reports(joined, now, JOINER_AWAITED_S, older_than_s=0.0)
-        self._news = True
+        self._waves.news = True
 
     def _await_reports(
         self, members: frozenset[str], now: float, limit_s: float, older_than_s: float
@@ -216,15 +211,15 @@ class Lead:
         member = report.member
         self._heard(member)
         if self.ledger.merge(report.claims):
-            self._news = True
+            self._waves.news = True
         before = self.standings[member].held if member in self.standings else 0
         standing = self.standings.note(report, now)
         completed = standing.held == self.blob.all_pieces != before
         if before & ~standing.held or completed:
-            self._news = True
+            self._waves.news = True
         for key in report.given_up:
             self.leases.release(key, member)
-            self._news = True
+            self._waves.news = True
         for progress in report.fetching:
             if 0 <= progress.remaining.start < progress.remaining.stop <= self.blob.pieces:
                 self.leases.note(member, progress, now)
@@ -235,26 +230,26 @@ class Lead:
             self._paused = True
         in_sync = claims_fingerprint == self.ledger.claims_fingerprint
         if self._audit.heard(standing.seal_failed, in_sync, self.ledger, now):
-            self._news = True
+            self._waves.news = True
 
     def _heard(self, member: str) -> None:
         if member in self._awaited:
             self._awaited.discard(member)
-            self._news = self._news or not self._awaited
+            self._waves.news = self._waves.news or not self._awaited
 
     def _pass_time(self, now: float) -> None:
         if self.leases.lapse(now):
-            self._news = True
-        self._news = self._turns.pass_time(now) or self._news
+            self._waves.news = True
+        self._waves.news = self._turns.pass_time(now) or self._waves.news
         if self._awaited and now >= self._grants_from:
             self._awaited.clear()
-            self._news = True
+            self._waves.news = True
         if self._paused and now >= self._hub_pause_until:
             self._paused = False
-            self._news = True
+            self._waves.news = True
 
     def _forget(self, member: str) -> None:
-        self._news = self._news or member in self.standings
+        self._waves.news = self._waves.news or member in self.standings
         self.standings.forget(member)
         self._turns.forget(member)
         self.leases.drop_member(member)
@@ -263,17 +258,21 @@ class Lead:
 
     def _answer_parked(self, now: float) -> list[LeadAction]:
         """Answer every held-back request that has news for it or waited long enough, in order of arrival."""
-        wave = self._news and now >= self._last_wave + NEWS_GAP_S
+        wave = self._waves.is_due(now)
+        with_claims = wave and self._waves.carries_claims(now, self.ledger.complete)
+        held_back = False
         actions: list[LeadAction] = []
         for member, (request, until) in list(self._parked.items()):
+            behind = self._known(request) < self.ledger.version
             if (wave or now >= until) and not self._leads_for(request):
                 actions.append(self._refuse(request))
-            elif now >= until or (wave and self._has_news(request, now)):
+            elif now >= until or (wave and (self._has_news(request, now) or (with_claims and behind))):
                 del self._parked[member]
                 actions.append(Answer(member, self._answer(request, now)))
+            else:
+                held_back = held_back or behind
         if wave:
-            self._news = False
-            self._last_wave = now
+            self._waves.went(now, with_claims, held_back)
         return actions
 
     def _has_news(self, request: LeadRequest, now: float) -> bool:
@@ -281,9 +280,8 @@ class Lead:
         told = {progress.key for progress in request.report.fetching}
         if told - {lease.key for lease in self.leases.of(member)}:
             return True
-        behind = self._known(request) < self.ledger.version
         hot_ended = request.report.phase is SwarmPhase.HOT and not self.standings.unfinished_hot()
-        return behind or hot_ended or (request.room > 0 and bool(self._grantable(member, now)))
+        return hot_ended or (request.room > 0 and bool(self._grantable(member, now)))
 
     def _known(self, request: LeadRequest) -> int:
         """The version of this ledger that the asker has, by its own count or because it knows the same claims."""
@@ -322,7 +320,7 @@ class Lead:
             wanted = self._grantable(member, now)
             if not wanted and self.leases.taken and self._may_be_granted(member, now):
                 taken = self.leases.take_overdue(member, request.rate_bytes_per_s, now)
-                self._news = taken is not None or self._news
+                self._waves.news = taken is not None or self._waves.news
                 wanted = self._grantable(member, now)
             if not wanted:
                 return

@@ -23,6 +23,7 @@ from distd.hub.fetcher import RemoteFile
 from distd.sharing.duplicates import Duplicates
 from distd.sharing.failures import error_of
 from distd.sharing.findings import told_of
+from distd.sharing.lead_talk import LeadTalk
 from distd.sharing.means import Means, Outcome, outlook_of
 from distd.sharing.open_swarm import OpenSwarm
 from distd.sharing.reading import digests_of_file, journalled, read_back
@@ -34,7 +35,7 @@ from peers import member_events as event
 from peers.blob import Blob
 from peers.ledger import Claim
 from peers.member import BlobMember
-from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
+from peers.messages import Report
 from peers.metainfo import Kind
 from peers.swarm import SwarmError
 from peers.swarm_choice import Stage
@@ -77,7 +78,7 @@ class BlobDriver:
         self._duplicates: Duplicates | None = None
         self._actions: asyncio.Queue[act.MemberAction] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asking: asyncio.Task[None] | None = None
+        self._talk = LeadTalk(blob, means.neighbours.ask_lead, self.feed)
         self._timer: asyncio.TimerHandle | None = None
         self.swarm = OpenSwarm(blob, means.swarm, means.terms)
         self._disk_error: DistdError | None = None
@@ -257,9 +258,7 @@ class BlobDriver:
     async def _do(self, action: act.MemberAction) -> None:
         match action:
             case act.AskLead(lead, request):
-                if self._asking:
-                    self._asking.cancel()
-                self._asking = self._spawn(self._ask(lead, request))
+                self._talk.started(self._spawn(self._talk.ask(lead, request)))
             case act.FetchSpan(fetch, span):
                 if self._spans:
                     self._spans.start(fetch, span)
@@ -432,15 +431,6 @@ class BlobDriver:
 
     async def _recompute(self) -> None:
         self.feed(event.LedgerRecomputed(await asyncio.to_thread(digests_of_file, self.path, self.blob)))
-
-    async def _ask(self, lead: str, request: LeadRequest) -> None:
-        word = await self._means.neighbours.ask_lead(lead, self.blob, request)
-        if isinstance(word, LeadAnswer):
-            self.feed(event.LeadAnswered(word))
-        elif isinstance(word, LeadRefusal):
-            self.feed(event.LeadRefused(word))
-        else:
-            self.feed(event.LeadUnreachable(request.sequence))
 
     def _fail(self, failure: act.FailBlob) -> None:
         path = self._remote.file.path if self._remote else self.blob.name

@@ -70,9 +70,11 @@ class LeadHost:
         hosted = self._hosted.get(_name(blob)) or self._new(blob, request)
         hosted.asked_at = time.monotonic()
         member = request.report.member
+        if (waiting := hosted.waiting.get(member)) and not waiting[1].done():
+            if waiting[0] > request.sequence:  # it took longer on its way; what it tells is not true any more
+                raise NotAnswered("a newer request is under way")
+            waiting[1].set_exception(NotAnswered("a newer request replaced it"))
         future: asyncio.Future[Word] = asyncio.get_running_loop().create_future()
-        if (replaced := hosted.waiting.get(member)) and not replaced[1].done():
-            replaced[1].set_exception(NotAnswered("a newer request replaced it"))
         hosted.waiting[member] = (request.sequence, future)
         try:
             self._feed(hosted, led.Asked(request))

@@ -4,7 +4,7 @@ import pytest
 
 from peers import rendezvous
 from peers.fetch_turns import FETCHERS_ALWAYS
-from peers.lead import JOINER_AWAITED_S, NEWS_GAP_S, REPORTS_AWAITED_S, SILENT_REPORTS, STARTING_S, Lead
+from peers.lead import JOINER_AWAITED_S, REPORTS_AWAITED_S, SILENT_REPORTS, STARTING_S, Lead
 from peers.lead_events import (
     Answer,
     LeadAction,
@@ -18,6 +18,7 @@ from peers.leases import PROGRESS_EXPECTED_S
 from peers.ledger import BLAMED_PIECES_MIN, Ledger
 from peers.messages import LeadAnswer, Progress, SwarmPhase
 from peers.piece_set import Span
+from peers.waves import CLAIMS_GAP_S, NEWS_GAP_S
 from tests.peers_core.builders import MIB, PIECES, ask, claim, lead_of, report
 
 FIRST, SECOND, THIRD = rendezvous.order("blob", ["a", "b", "c"])
@@ -188,10 +189,23 @@ def test_news_wakes_a_held_back_request_in_waves() -> None:
     assert answers(ask(lead, report(SECOND), 2.0, version=1, version_term=1, wait_s=5.0)) == []
     more = ask(lead, report(FIRST, 0, claims=(claim(1, FIRST),)), 2.01)
     assert [a.member for a in more if isinstance(a, Answer)] == [FIRST]
-    assert lead.deadline() <= 2.0 + NEWS_GAP_S
-    assert [a.member for a in lead.handle(LeadTicked(), 2.0 + NEWS_GAP_S) if isinstance(a, Answer)] == [
+    assert answers(lead.handle(LeadTicked(), 2.0 + NEWS_GAP_S)) == []
+    assert lead.deadline() == 2.0 + CLAIMS_GAP_S
+    assert [a.member for a in lead.handle(LeadTicked(), 2.0 + CLAIMS_GAP_S) if isinstance(a, Answer)] == [
         SECOND
     ]
+
+
+def test_the_last_claims_of_a_blob_and_a_lease_to_be_had_do_not_wait_for_further_claims() -> None:
+    lead = settled(SECOND, THIRD)
+    for member in (SECOND, THIRD):
+        ask(lead, report(member), 0.0)
+    ask(lead, report(FIRST, claims=(claim(0, FIRST),)), 2.0)  # a wave with claims
+    ask(lead, report(SECOND), 2.0, version=1, version_term=1, wait_s=5.0)
+    ask(lead, report(FIRST, claims=tuple(claim(piece, FIRST) for piece in range(PIECES))), 2.01)
+    told = lead.handle(LeadTicked(), 2.0 + NEWS_GAP_S)
+    assert [a.member for a in told if isinstance(a, Answer)] == [SECOND]
+    assert one_answer(told).synced
 
 
 def test_without_news_a_request_is_answered_when_it_waited_long_enough() -> None:
