@@ -26,7 +26,7 @@ from distd.hub.answers import RemoteFile, Source, Span, content_fault, refused, 
 from distd.hub.headers import bearer
 from distd.hub.locations import LIFETIME_S_UNTOLD, Location, Locations, lifetime_s
 from distd.hub.network import proxy_for, tls_context
-from distd.hub.receiving import RECEIVE_BYTES, ReceiveAhead
+from distd.hub.receiving import RECEIVE_BYTES, Gathering, ReceiveAhead
 from distd.hub.urls import expires_unix, host_shown, origin, redirect_target, resolve_url
 from distd.pacing import Pacer
 
@@ -160,7 +160,8 @@ class Fetcher:
                 with self._pace.use():
                     answer = await self._open_body(remote, span)
                     async with answer.response:
-                        await self._deliver(answer, remote, span, sink)
+                        with self._ahead.gathering(answer.response) as gathering:
+                            await self._deliver(answer, remote, span, sink, gathering)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -328,7 +329,9 @@ class Fetcher:
         except ValueError as error:
             raise FetchFailed(source.fault(FaultKind.SERVER_ERROR, str(error))) from error
 
-    async def _deliver(self, answer: _Answer, remote: RemoteFile, span: Span, sink: Sink) -> None:
+    async def _deliver(
+        self, answer: _Answer, remote: RemoteFile, span: Span, sink: Sink, gathering: Gathering
+    ) -> None:
         source, content = answer.source, answer.response.content
         # A 200 for the beginning of the file: the rest comes too, and is left unread with its connection closed.
         is_beginning = answer.response.status == 200 and span.end < remote.file.size_bytes
@@ -343,6 +346,7 @@ class Fetcher:
                     raise FetchFailed(surplus(source, remote, span))
                 chunk = chunk[:left]
             left -= len(chunk)
+            gathering.received(len(chunk), left)
             await sink(chunk)
         if (
             not is_beginning
