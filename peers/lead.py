@@ -259,7 +259,8 @@ class Lead:
     def _answer_parked(self, now: float) -> list[LeadAction]:
         """Answer every held-back request that has news for it or waited long enough, in order of arrival."""
         wave = self._waves.is_due(now)
-        with_claims = wave and self._waves.carries_claims(now, self.ledger.complete)
+        all_claimed = self.ledger.agreed | self.ledger.disputed == self.blob.all_pieces
+        with_claims = wave and self._waves.carries_claims(now, all_claimed)
         held_back = False
         actions: list[LeadAction] = []
         for member, (request, until) in list(self._parked.items()):

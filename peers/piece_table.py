@@ -55,6 +55,7 @@ class PieceTable:
         self.arriving: dict[int, float] = {}
         self.fingerprint = 0
         self._read_back: PieceSet = 0
+        self._again: PieceSet = 0
         self._digests: dict[int, bytes] = {}
         self._generations: dict[int, int] = {}
 
@@ -86,8 +87,8 @@ class PieceTable:
 
     @property
     def secured(self) -> PieceSet:
-        """What this member answers for to the lead: checked, or fetched here and on its way."""
-        return self.checked | self.arriving_pieces
+        """What this member answers for to the lead: checked, being read once more, or fetched here and on its way."""
+        return self.checked | (self._again & self.undigested()) | self.arriving_pieces
 
     def digest(self, piece: int) -> bytes | None:
         """The xxh3 of the bytes on this disk as last read back, or None when not read back since the last write."""
@@ -125,7 +126,7 @@ class PieceTable:
 
     def read_again(self) -> PieceSet:
         """Forget every digest: all bytes are to be read back once more. The pieces checked no longer."""
-        unchecked = self.checked
+        self._again = unchecked = self.checked
         for piece in piece_set.each(self.checked | self.disputed):
             self._move(piece, PieceState.HELD)
         for piece in piece_set.each(self.held):
@@ -223,6 +224,7 @@ class PieceTable:
 
     def _drop_bytes(self, piece: int) -> None:
         self._forget_digest(piece)
+        self._again &= ~piece_set.single(piece)
         self.arriving.pop(piece, None)
         self._move(piece, PieceState.MISSING)
 

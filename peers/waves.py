@@ -28,9 +28,9 @@ class Waves:
     def is_due(self, now: float) -> bool:
         return (self.news and now >= self._last + NEWS_GAP_S) or self._claims_due(now)
 
-    def carries_claims(self, now: float, complete: bool) -> bool:
-        """Whether claims alone are worth an answer now. ``complete``: there is a claim for every piece."""
-        return complete or now >= self._last_claims + CLAIMS_GAP_S
+    def carries_claims(self, now: float, all_claimed: bool) -> bool:
+        """Whether claims alone are worth an answer now. ``all_claimed``: there is a claim for every piece."""
+        return all_claimed or now >= self._last_claims + CLAIMS_GAP_S
 
     def went(self, now: float, with_claims: bool, held_back: bool) -> None:
         """A wave went out. ``held_back``: somebody lacks claims that it did not carry."""

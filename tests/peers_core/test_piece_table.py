@@ -98,6 +98,7 @@ def test_reading_again_forgets_every_digest_and_comes_to_the_same_fingerprint(
     table.settle(ALL, ledger)
     before = table.fingerprint
     assert table.read_again() == ALL
+    assert table.secured == ALL, "nobody has to fetch meanwhile what is still on this disk"
     assert table.undigested() == ALL
     for piece in range(PIECES):
         table.digested(piece, table.generation(piece), digests(piece).xxh3)
