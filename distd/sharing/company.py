@@ -26,8 +26,11 @@ from peers.settings import TAG_CHARACTERS
 from peers.swarm import PeerStats
 
 BUSY_SAMPLE_S = 0.25
-"""Between samples while there are connections: what one moves after its last sample is not seen, and a
+"""Between samples while connections come and go: what one moves after its last sample is not seen, and a
 blob's connections may live for a second."""
+STEADY_SAMPLE_S = 1.0
+STEADY_AFTER_S = 2.0
+"""Connections that are all older than that last for many seconds more, and a sample costs a millisecond."""
 IDLE_SAMPLE_S = 10.0
 """While there are none; a new connection ends the wait."""
 
@@ -46,11 +49,13 @@ class Flows:
     def __init__(self) -> None:
         self._flows: dict[str, Flow] = {}
         self._seen: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._changed_at = float("-inf")
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether the last sample had connections with members."""
-        return bool(self._seen)
+    def pause_s(self, now: float) -> float:
+        """How long the next sample may be waited for."""
+        if not self._seen:
+            return IDLE_SAMPLE_S
+        return BUSY_SAMPLE_S if now - self._changed_at < STEADY_AFTER_S else STEADY_SAMPLE_S
 
     def of(self, member: str) -> Flow:
         return self._flows.get(member) or Flow()
@@ -79,6 +84,8 @@ class Flows:
             flow = self._flows.setdefault(owner, Flow())
             flow.received.add(received - before[0], now)
             flow.sent.add(sent - before[1], now)
+        if seen.keys() != self._seen.keys():
+            self._changed_at = now
         self._seen = seen
 
 
@@ -106,11 +113,12 @@ class Company:
         while True:
             self._connected.clear()
             await self._sample()
-            if self._flows.is_busy:
-                await asyncio.sleep(BUSY_SAMPLE_S)
+            pause_s = self._flows.pause_s(time.monotonic())
+            if pause_s <= BUSY_SAMPLE_S:  # many come at the start of a pull: one sample has them all
+                await asyncio.sleep(pause_s)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_SAMPLE_S):
+                async with asyncio.timeout(pause_s):
                     await self._connected.wait()
 
     def view(self) -> ClusterView:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from distd.sharing.company import Flows, owners_of, tag_of
+from distd.sharing.company import (
+    BUSY_SAMPLE_S,
+    IDLE_SAMPLE_S,
+    STEADY_AFTER_S,
+    STEADY_SAMPLE_S,
+    Flows,
+    owners_of,
+    tag_of,
+)
 from peers.cluster import Member
 from peers.membership import MemberFacts, MemberState
 from peers.metainfo import Kind
@@ -35,7 +43,7 @@ def test_who_is_no_member_and_this_node_itself_are_left_out() -> None:
     flows = Flows()
     flows.observe([connection(10, 5, 5, "me"), connection(9, 5, 5, "stranger")], OWNERS, 0.0)
     assert [flows.of(each.name).received.total_bytes for each in MEMBERS] == [0, 0, 0]
-    assert not flows.is_busy
+    assert flows.pause_s(0.0) == IDLE_SAMPLE_S
 
 
 def test_samples_add_up_over_connections_that_end_and_begin_anew() -> None:
@@ -46,6 +54,16 @@ def test_samples_add_up_over_connections_that_end_and_begin_anew() -> None:
         flows.observe(sample, OWNERS, float(now))
     assert (flows.of("gpu-02").received.total_bytes, flows.of("gpu-02").sent.total_bytes) == (12, 6)
     assert flows.of("gpu-02").received.rate(5.0, 4.0) == 3.0
+
+
+def test_samples_are_close_together_while_connections_come_and_go_only() -> None:
+    flows = Flows()
+    flows.observe([connection(20, 5, 0)], OWNERS, 1.0)
+    assert flows.pause_s(1.0) == BUSY_SAMPLE_S
+    flows.observe([connection(20, 9, 0)], OWNERS, 1.0 + STEADY_AFTER_S)
+    assert flows.pause_s(1.0 + STEADY_AFTER_S) == STEADY_SAMPLE_S
+    flows.observe([connection(20, 9, 0), connection(30, 1, 0)], OWNERS, 10.0)
+    assert flows.pause_s(10.0) == BUSY_SAMPLE_S
 
 
 def test_a_tag_that_two_members_share_says_nothing() -> None:
