@@ -1,6 +1,6 @@
-"""A fleet of daemons in which one node comes late, dies, or has a tenth of the others' link.
+"""A fleet of daemons in which one node comes late, dies, comes back, or has a tenth of the others' link.
 
-The last node is the one. What counts is what it costs the others: the time they took from the event on, over
+The last node is the one, where it is not the lead. What counts is what it costs the others: the time they took from the event on, over
 the ideal time of what the furthest behind of them had left. The ideal rate is that of `curl` in the same round.
 """
 
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from bench.cpu import idle_share
 from bench.fleet_daemons import View, published_at, running, share_done
 from bench.fleet_site import Site
+from peers import rendezvous
 
 HALF = 0.5
+THREE_QUARTERS = 0.75
 SLOWER = 10
 """How much slower the slow node's link is."""
 
@@ -60,6 +62,44 @@ def kill_one(site: Site, ideal_s: float) -> Effect:
         return Effect(took_s / (left * ideal_s), None, outcome.hub_bytes / site.size_bytes, outcome.idle)
 
 
+def kill_lead(site: Site, ideal_s: float) -> Effect:
+    """The lead of what is arriving is killed when all have half, and comes back when the others have three quarters."""
+    return _killed_and_back(site, ideal_s, lambda order: order[0])
+
+
+def kill_holder(site: Site, ideal_s: float) -> Effect:
+    """The same with one that fetches and does not lead: what it was fetching is fetched by others."""
+    return _killed_and_back(site, ideal_s, lambda order: order[-1])
+
+
+def _killed_and_back(site: Site, ideal_s: float, choose: Callable[[list[str]], str]) -> Effect:
+    """`choose` is given the nodes, the lead first. `one`: from its return on, over the ideal of what it had left then."""
+    names = [node.name for node in site.nodes]
+    everybody = range(len(names))
+    with running(site, site.fresh()) as fleet, idle_share() as idle:
+        fleet.submit(everybody)
+        views = fleet.wait(everybody, _half)
+        victim = names.index(choose(rendezvous.order(_arriving(views), names)))
+        others = [number for number in everybody if number != victim]
+        fleet.kill(victim)
+        killed_at = time.time()
+        left = _left(fleet.views(others))
+        fleet.wait(others, _three_quarters)
+        back = fleet.restart(victim)
+        ended = fleet.wait(others)
+        back_at = back.result()
+        # It was killed with this much; what the journal kept of it counts.
+        had_left = 1 - share_done(views[victim])
+        own = fleet.wait([victim])
+        outcome = fleet.outcome({**ended, **own}, idle())
+        return Effect(
+            (_last(ended, others) - killed_at) / (left * ideal_s),
+            (published_at(own[victim]) - back_at) / (had_left * ideal_s),
+            outcome.hub_bytes / site.size_bytes,
+            outcome.idle,
+        )
+
+
 def slow_node(site: Site, ideal_s: float) -> Effect:
     """The last node's NIC is ten times slower. Its own ideal is the size over that link."""
     *others, slow = range(len(site.nodes))
@@ -81,6 +121,19 @@ def slow_node(site: Site, ideal_s: float) -> Effect:
         site.network.set_rate(site.nodes[slow], site.shape.nic_mbit_per_s)
 
 
+def _arriving(views: Mapping[int, View]) -> str:
+    """The etag of the file that most nodes are at: they go in the same order."""
+    etags: list[str] = [
+        next(file["etag"] for file in view["files"] if file["bytes_done"] < file["size"])
+        for view in views.values()
+    ]
+    return statistics.mode(etags)
+
+
+def _three_quarters(views: Mapping[int, View]) -> bool:
+    return statistics.mean(map(share_done, views.values())) >= THREE_QUARTERS
+
+
 def _half(views: Mapping[int, View]) -> bool:
     return statistics.mean(map(share_done, views.values())) >= HALF
 
@@ -97,5 +150,7 @@ def _last(views: Mapping[int, View], numbers: Sequence[int]) -> float:
 SCENARIOS: dict[str, Callable[[Site, float], Effect]] = {
     "join late": join_late,
     "kill one": kill_one,
+    "kill lead": kill_lead,
+    "kill holder": kill_holder,
     "slow node": slow_node,
 }

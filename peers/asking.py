@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peers.following import Following
+from peers.hub_link import HubLink
 from peers.ledger import Claim, Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
@@ -91,10 +92,10 @@ class Asking:
         return 1.0 if self.last_answer is None else self.last_answer.report_every_s
 
     def request(
-        self, report: Report, rate_bytes_per_s: float, room: int, may_wait: bool, now: float
+        self, report: Report, link: HubLink, room: int, may_wait: bool, now: float
     ) -> tuple[str, LeadRequest]:
         """Whom to ask, and the request; the former one counts as replaced. ``may_wait``: for news, at the lead.
-        ``rate_bytes_per_s``: what this member gets from the Hub, 0 unknown."""
+        ``link`` tells how fast this member is."""
         self.sequence += 1
         lead = self.following.target(now)
         wait_s = self._report_every_s if may_wait and self._synced else 0.0
@@ -110,7 +111,8 @@ class Asking:
             version_term=known_term if known_lead == lead else 0,
             claims_fingerprint=self._known.claims_fingerprint,
             room=room,
-            rate_bytes_per_s=rate_bytes_per_s,
+            rate_bytes_per_s=link.rate_bytes_per_s,
+            behind_s=link.behind_s(now),
             wait_s=wait_s,
             unreachable=self.following.unreachable(now),
         )

@@ -83,3 +83,19 @@ class Audit:
             if claimed & left and not claimed & looked_at:
                 samples |= piece_set.single(piece_set.first(claimed & left))
         return samples
+
+
+def second_try(ledger: Ledger, fetchers: AbstractSet[str], member: str) -> PieceSet:
+    """Pieces that all fetchers have claimed already and this member only once: it may look again."""
+    claimed_by_all = piece_set.full(ledger.pieces)
+    for other in fetchers - {member}:
+        claimed_by_all &= ledger.claimed_by(other)
+    return claimed_by_all & ~ledger.claimed_twice_by(member)
+
+
+def undecided(ledger: Ledger, fetchers: AbstractSet[str]) -> PieceSet:
+    """Disputed pieces that a further fetch by one of them could still decide."""
+    tried_by_all = piece_set.full(ledger.pieces)
+    for fetcher in fetchers:
+        tried_by_all &= ledger.claimed_twice_by(fetcher)
+    return ledger.disputed & ~tried_by_all

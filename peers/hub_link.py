@@ -1,4 +1,5 @@
-"""This member's way to the Hub, shared by the machines of all its blobs: how fast it is, and which blob's turn it is.
+"""This member's way to the Hub, shared by the machines of all its blobs: how fast it is, and which blob's turn it is; and
+whether this member keeps up with what the others have.
 
 The link is one, so blobs take it one after the other, in the order in which they are wanted: a later one fetches only what
 the earlier ones leave, once every missing piece of theirs is in somebody's hands. Spread over several blobs the same
@@ -18,6 +19,12 @@ SPANS_MAX = 8
 RATE_MEMORY_S = 3.0
 """How fast the measured rate follows: about two leases."""
 
+INTAKE_MEMORY_S = 3.0
+"""How fast the rate of pieces that come from other members follows: some pieces' worth."""
+
+BEHIND_S_MAX = 3600.0
+"""Behind by an hour or more is all the same."""
+
 ANSWER_AWAITED_S = 3.0
 """A blob whose lead has not said so long whether anything is left does not keep the others waiting."""
 
@@ -30,7 +37,13 @@ class _Use:
     since: float
     active: int = 0
     busy: int = 0
+    lacks_bytes: int = 0
     wants: bool = True
+
+    @property
+    def pull(self) -> tuple[int, ...]:
+        """What blobs of one pull have in common: all but the place in it and when they joined."""
+        return self.order[:-2]
 
 
 class HubLink:
@@ -42,6 +55,8 @@ class HubLink:
         self._joined = 0
         self._rate_bytes_per_s = 0.0
         self._measured_at = 0.0
+        self._intake_bytes_per_s = 0.0
+        self._taken_in_at = 0.0
 
     def join(self, blob: str, order: tuple[int, ...], now: float) -> None:
         """The blob is being filled from now on; among equals in ``order`` the one that joined first goes first."""
@@ -75,6 +90,16 @@ class HubLink:
                 return 0
         return max(0, self._spans_max - sum(each.busy for each in self._uses.values()))
 
+    def others_want(self, blob: str, now: float) -> bool:
+        """Whether another blob of the same pull has pieces that nobody fetches yet: better than taking over what somebody
+        fetches slowly, of which the part that arrived would be fetched in vain."""
+        use = self._uses.get(blob)
+        return use is not None and any(
+            other.wants and now - other.since < ANSWER_AWAITED_S
+            for other in self._uses.values()
+            if other is not use and other.pull == use.pull
+        )
+
     def heard(self, blob: str, now: float) -> None:
         """The blob's lead answered: what it said about the pieces left is fresh."""
         if blob in self._uses:
@@ -86,6 +111,24 @@ class HubLink:
         self._measured_at = now
         weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self._rate_bytes_per_s else 1.0
         self._rate_bytes_per_s += weight * (size_bytes / elapsed_s - self._rate_bytes_per_s)
+
+    def lacks(self, blob: str, size_bytes: int) -> None:
+        """Others have so much of the blob that this member lacks and does not fetch itself."""
+        if blob in self._uses:
+            self._uses[blob].lacks_bytes = size_bytes
+
+    def took_in(self, size_bytes: int, now: float) -> None:
+        """A piece came from another member: a leaky sum, bytes spread over the memory they fade in."""
+        self._intake_bytes_per_s = self._intake(now) + size_bytes / INTAKE_MEMORY_S
+        self._taken_in_at = now
+
+    def behind_s(self, now: float) -> float:
+        """How long it takes until this member has what the others have, at the rate at which they send it."""
+        lacks_bytes = sum(use.lacks_bytes for use in self._uses.values())
+        return min(lacks_bytes / max(self._intake(now), 1.0), BEHIND_S_MAX) if lacks_bytes else 0.0
+
+    def _intake(self, now: float) -> float:
+        return self._intake_bytes_per_s * math.exp(-(now - self._taken_in_at) / INTAKE_MEMORY_S)
 
     @property
     def rate_bytes_per_s(self) -> float:

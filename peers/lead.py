@@ -141,7 +141,7 @@ class Lead:
         if request.last_term > self.term and member not in self._awaited:
             self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
         self._note_report(request.report, now, request.claims_fingerprint)
-        self._turns.heard(member, request.rate_bytes_per_s)
+        self._turns.heard(member, request.rate_bytes_per_s, request.behind_s)
         if request.report.leaving:
             self._forget(member)
             return [Answer(member, self._answer(request, now))]
@@ -312,14 +312,14 @@ class Lead:
             unfinished_hot=self.standings.unfinished_hot(),
             audited=self._is_audited(),
             swarm=self.standings.swarm_for(member, self.blob.name),
-            unleased=not self.ready or bool(self._free(member, now)),
+            unleased=not self.ready or bool(self._free(member, now) | self._unheld() & ~self.leases.taken),
         )
 
     def _grant(self, request: LeadRequest, now: float) -> None:
         member = request.report.member
         for _ in range(request.room):
             wanted = self._grantable(member, now)
-            if not wanted and self.leases.taken and self._may_be_granted(member, now):
+            if not wanted and self._may_take_over(member, now):
                 taken = self.leases.take_overdue(member, request.rate_bytes_per_s, now)
                 self._waves.news = taken is not None or self._waves.news
                 wanted = self._grantable(member, now)
@@ -334,7 +334,13 @@ class Lead:
             expected_s = len(span) * self.blob.piece_len_bytes / rate if rate > 0 else 0.0
             again = bool(span.pieces & self.standings[member].held)
             self.leases.grant(member, span, now, expected_s=expected_s, again=again)
-            self._turns.took(member, len(span))
+            self._turns.took(member, len(span), now)
+
+    def _may_take_over(self, member: str, now: float) -> bool:
+        """Whether nothing is left to fetch but what others fetch, and this member would be quicker."""
+        unheld = self._unheld()
+        left = self.leases.taken and not unheld & ~self.leases.taken
+        return bool(left) and self._may_be_granted(member, now) and self._in_time(member, unheld, now)
 
     def _may_be_granted(self, member: str, now: float) -> bool:
         standing = self.standings[member]
@@ -358,7 +364,7 @@ class Lead:
         """Members that fetch, or would if they were granted something."""
         if now - self._started_at < STARTING_S:
             return max(1, len(self._cluster.live))
-        return max(1, self.standings.sharers(self._audit.begun))
+        return max(1, self.standings.sharers(self._audit.begun) - len(self._turns.lagging))
 
     def _is_next(self, member: str, now: float) -> bool:
         """Whether one of the spans that may be under way is free, and nobody who waits comes before this member."""
@@ -390,7 +396,10 @@ class Lead:
     def _in_time(self, member: str, unheld: PieceSet, now: float) -> bool:
         """Whether the others would not wait for a piece fetched by this member."""
         left_bytes, rate = unheld.bit_count() * self.blob.piece_len_bytes, self.leases.rate_bytes_per_s(now)
-        return self._turns.in_time(member, self.leases.holders, left_bytes, rate)
+        return self._turns.in_time(
+            *(member, self.leases.holders, left_bytes, rate, now),
+            unspread=lambda: bool(self.leases.of(member)) or self.standings.holds_alone(member),
+        )
 
     def _unheld(self) -> PieceSet:
         """The pieces that nobody honest holds."""
@@ -421,10 +430,7 @@ class Lead:
 
     def _second_try(self, member: str) -> PieceSet:
         """Pieces that every member with access has claimed already and this one only once: it may look again."""
-        claimed_by_all = self.blob.all_pieces
-        for other in self._trusted_fetchers() - {member}:
-            claimed_by_all &= self.ledger.claimed_by(other)
-        return claimed_by_all & ~self.ledger.claimed_twice_by(member)
+        return audit.second_try(self.ledger, self._trusted_fetchers(), member)
 
     def _is_audited(self) -> bool:
         """Whether, after a failed seal, every piece was compared and nothing is left to decide."""
@@ -434,10 +440,7 @@ class Lead:
 
     def _undecided(self) -> PieceSet:
         """Disputed pieces that a further fetch by somebody could still decide."""
-        tried_by_all = self.blob.all_pieces
-        for fetcher in self._trusted_fetchers() if self.ledger.disputed else ():
-            tried_by_all &= self.ledger.claimed_twice_by(fetcher)
-        return self.ledger.disputed & ~tried_by_all
+        return audit.undecided(self.ledger, self._trusted_fetchers()) if self.ledger.disputed else 0
 
     def _hub_share(self, member: str) -> float:
         """The cluster's limit shared out evenly over all that fetch, for this blob or another."""

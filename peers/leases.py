@@ -29,6 +29,9 @@ SLOWER_MIN = 3.0
 member has nothing left to fetch, unless at its present pace it is nearly done, or that other one would hardly be faster: what
 arrived of a piece that is taken away was fetched in vain."""
 
+QUIET_S = 1.0
+"""Only when no other lease of the blob has ended for so long: a connection that was starved has the link to itself first."""
+
 PACE_MEMORY_S = 2.0
 """A lease's pace is that of the last seconds: while others have nothing to fetch, its own connection gets faster."""
 
@@ -41,7 +44,7 @@ LEASES_PER_MEMBER_MAX = 9
 LEASE_PIECES_MAX = 256
 """Bounds what one death costs, whatever rate a member claims to have."""
 
-FIRST_LEASE_BYTES = 2 << 20
+FIRST_LEASE_BYTES = 1 << 20
 """For a member whose rate is unknown: little is lost if it turns out to be slow, and if not it is back at once."""
 
 LAPSE_GRACE_S = 1.0
@@ -89,6 +92,7 @@ class LeaseTable:
         self._by_member: dict[str, dict[int, LeaseRecord]] = {}
         self._rate_bytes_per_s = 0.0
         self._rate_at = float("-inf")
+        self._moved_at = float("-inf")
         self._lapsed: dict[LeaseKey, int] = {}
         self._next_number = 1
         self.taken: PieceSet = 0
@@ -163,6 +167,7 @@ class LeaseTable:
                 continue
             if not left:
                 self._measure(len(record.lease.span) * self._piece_len_bytes - record.done_bytes, now)
+                self._moved_at = now
                 self._remove(record)
             else:
                 record.remaining = Span(piece_set.first(left), record.remaining.stop)
@@ -182,6 +187,8 @@ class LeaseTable:
 
     def take_overdue(self, asker: str, rate_bytes_per_s: float, now: float) -> Lease | None:
         """End the oldest lease of another member that creeps, so that ``asker``, who has nothing to do, can have it."""
+        if now < self._moved_at + QUIET_S:
+            return None
         overdue = [
             record
             for record in self._records.values()
@@ -250,6 +257,7 @@ class LeaseTable:
 
     def _remove(self, record: LeaseRecord) -> None:
         number, member = record.lease.key.number, record.lease.member
+        self._moved_at = max(self._moved_at, record.progressed_at, record.granted_at)
         del self._records[number]
         del self._by_member[member][number]
         if not self._by_member[member]:

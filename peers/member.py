@@ -226,6 +226,7 @@ class BlobMember:
             self.table.written(happened.piece)
             if happened.piece not in self.table.arriving:
                 self.swarm.gained(now)
+                self.link.took_in(self.blob.piece_bytes(happened.piece), now)
 
     def _piece_digested(self, happened: event.PieceDigested, now: float) -> None:
         self._read_back.done(happened.piece, happened.generation)
@@ -337,6 +338,8 @@ class BlobMember:
         answer = self.asking.last_answer
         wants = self.access.open(now) and bool(self.table.missing) and (answer is None or answer.unleased)
         active, busy = len(self.fetches.active), self.fetches.busy
+        lacking = self.table.missing & (self.ledger.agreed | self.ledger.disputed) & ~self.fetches.pieces
+        self.link.lacks(self.blob.name, lacking.bit_count() * self.blob.piece_len_bytes)
         if self.link.note(self.blob.name, active, busy, wants, now):
             self._todo.append(act.PassHubTurn())
         room = wants and self.link.room(self.blob.name, now) > 0
@@ -356,9 +359,11 @@ class BlobMember:
             return
         filling = self.stage in (Stage.STARTING, Stage.FILLING)
         room = self.link.room(self.blob.name, now) if filling and self.access.open(now) else 0
-        rate = self.link.rate_bytes_per_s
+        answer = self.asking.last_answer
+        if answer is not None and not answer.unleased and self.link.others_want(self.blob.name, now):
+            room = 0
         may_wait = filling or self._serves_hot
-        lead, request = self.asking.request(self.report(now), rate, room, may_wait, now)
+        lead, request = self.asking.request(self.report(now), self.link, room, may_wait, now)
         self._todo.append(act.AskLead(lead, request))
 
     def _is_quiet(self, now: float) -> bool:

@@ -85,7 +85,8 @@ class LeadRequest:
     ``sequence`` pairs answer and request: a newer request of the same member replaces the older. ``last_term`` is the
     highest term this member has seen of any lead. ``version`` counts the claims already received from this lead in
     ``version_term``. ``room`` is the number of further spans wanted, ``rate_bytes_per_s`` what this member gets from the
-    Hub, whatever blob it is for (0 unknown). ``unreachable`` are members the asker cannot reach and therefore passes over.
+    Hub, whatever blob it is for (0 unknown), ``behind_s`` how long it needs for what others have and it lacks, of all its blobs, at
+    the rate at which it takes pieces in. ``unreachable`` are members the asker cannot reach and therefore passes over.
     """
 
     sequence: int
@@ -97,6 +98,7 @@ class LeadRequest:
     claims_fingerprint: int = 0
     room: int = 0
     rate_bytes_per_s: float = 0.0
+    behind_s: float = 0.0
     wait_s: float = 0.0
     unreachable: tuple[str, ...] = ()
 

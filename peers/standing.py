@@ -115,6 +115,11 @@ class Standings:
             self._unions[but] = held
         return self._unions[but]
 
+    def holds_alone(self, member: str) -> bool:
+        """Whether nobody else has some piece of this member's, though others lack something."""
+        held = self._members[member].held
+        return bool(held & ~self.held_by_any(but=frozenset({member}))) and len(self._members) > 1
+
     def fetchers(self) -> frozenset[str]:
         """Members that may fetch from the Hub at all, whatever they wait for now."""
         return frozenset(name for name, standing in self._members.items() if standing.may_fetch)

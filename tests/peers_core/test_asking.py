@@ -4,6 +4,7 @@ import pytest
 
 from peers.asking import ANSWER_EXPECTED_S, NEWS_TOLD_AFTER_S, RETRY_AFTER_S, Asking
 from peers.following import Following
+from peers.hub_link import HubLink
 from peers.ledger import Ledger
 from peers.messages import LeadRefusal, LeadRequest
 from tests.peers_core.builders import PIECES, answer, claim, report
@@ -21,7 +22,7 @@ def asking(ledger: Ledger) -> Asking:
 
 def ask(asking: Asking, now: float, may_wait: bool = True) -> LeadRequest:
     told = report("me", claims=asking.claims_to_tell())
-    return asking.request(told, 0.0, 1, may_wait, now)[1]
+    return asking.request(told, HubLink(), 1, may_wait, now)[1]
 
 
 def reply(asking: Asking, now: float, **facts: object) -> bool:

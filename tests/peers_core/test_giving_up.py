@@ -4,6 +4,7 @@ from peers.asking import Asking
 from peers.following import Following
 from peers.giving_up import BETTER_COMPANY_S, NO_FETCHER_S, GivingUp
 from peers.hub_access import HubAccess
+from peers.hub_link import HubLink
 from peers.ledger import Claim, Ledger
 from peers.member_actions import BlobFailure, FailBlob
 from peers.member_events import SpanFailure
@@ -38,7 +39,7 @@ class Member:
         self.sealing.read_again_due(self.table)
 
     def reason(self, now: float, idle_s: float = 0.0, **facts: object) -> FailBlob | None:
-        self.asking.request(report("me"), 0.0, 0, False, now)
+        self.asking.request(report("me"), HubLink(), 0, False, now)
         self.asking.answered(answer(sequence=self.asking.sequence, lead="me", **facts), now)
         return self.giving_up.reason(
             self.table, self.ledger, self.sealing, self.asking, self.access, idle_s, now

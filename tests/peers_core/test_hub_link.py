@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from peers.hub_link import ANSWER_AWAITED_S, SPANS_MAX, HubLink
+from peers.hub_link import ANSWER_AWAITED_S, BEHIND_S_MAX, SPANS_MAX, HubLink
 
 
 @pytest.fixture
@@ -44,6 +44,17 @@ def test_a_blob_whose_lead_is_silent_does_not_hold_up_the_others(link: HubLink) 
     assert link.room("second", ANSWER_AWAITED_S) == 0
 
 
+def test_another_blob_of_the_same_pull_is_better_than_taking_over_a_slow_one(link: HubLink) -> None:
+    assert link.others_want("first", 0.0)
+    assert not link.others_want("first", ANSWER_AWAITED_S), "nothing is known about it"
+    link.note("second", active=1, busy=1, wants=False, now=1.0)
+    assert not link.others_want("first", 1.0)
+    link.join("third", (0,), 1.0)
+    assert link.others_want("first", 1.0)
+    link.join("of another pull", (5, 1, 0), 1.0)
+    assert not link.others_want("of another pull", 1.0)
+
+
 def test_an_ended_blob_uses_nothing(link: HubLink) -> None:
     link.note("first", active=3, busy=3, wants=True, now=1.0)
     assert link.leave("first")
@@ -61,3 +72,16 @@ def test_the_rate_is_that_of_all_blobs_and_stays_while_nothing_is_fetched(link: 
     link.note("second", active=1, busy=1, wants=True, now=500.0)
     link.arrived(1000, 501.0)
     assert link.rate_bytes_per_s == pytest.approx(1000)
+
+
+def test_a_member_is_behind_by_what_it_lacks_at_the_rate_at_which_it_gets_it(link: HubLink) -> None:
+    assert link.behind_s(0.0) == 0.0
+    link.lacks("first", 20_000)
+    assert link.behind_s(0.0) == BEHIND_S_MAX, "nothing has come yet"
+    for second in range(1, 30):
+        link.took_in(1000, float(second))
+    assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)
+    link.lacks("second", 20_000)
+    assert link.behind_s(29.0) == pytest.approx(40, rel=0.2)
+    link.leave("first")
+    assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)

@@ -9,6 +9,7 @@ from peers.leases import (
     LEASES_PER_MEMBER_MAX,
     OVERDUE_S,
     PROGRESS_EXPECTED_S,
+    QUIET_S,
     LeaseTable,
     lease_pieces,
 )
@@ -33,7 +34,7 @@ def test_leases_shrink_towards_the_end() -> None:
 
 
 def test_an_unknown_rate_gets_a_moderate_lease_and_no_rate_an_unbounded_one() -> None:
-    assert lease_pieces(0, MIB, free_pieces=4000, fetchers=1) == 2
+    assert lease_pieces(0, MIB, free_pieces=4000, fetchers=1) == 1
     assert lease_pieces(0, 16 * MIB, free_pieces=4000, fetchers=1) == 1
     assert lease_pieces(1e15, MIB, free_pieces=10**6, fetchers=1) == LEASE_PIECES_MAX
 
@@ -121,6 +122,14 @@ def test_a_creeping_lease_is_taken_for_somebody_idle_unless_it_is_nearly_done(ta
     assert table.take_overdue("a", MIB, OVERDUE_S + 1) is None, "not from oneself, and b is nearly done"
     assert table.take_overdue("c", MIB, OVERDUE_S + 1) == creeping
     assert table.take_overdue("c", MIB, OVERDUE_S + 1) is None
+
+
+def test_a_creeping_lease_has_the_link_to_itself_before_it_is_taken(table: LeaseTable) -> None:
+    creeping = table.grant("a", Span(0, 4), 0.0)
+    table.grant("b", Span(4, 5), 0.0)
+    table.settle("b", 1 << 4, OVERDUE_S + 1)
+    assert table.take_overdue("b", MIB, OVERDUE_S + 1.5) is None
+    assert table.take_overdue("b", MIB, OVERDUE_S + 1 + QUIET_S) == creeping
 
 
 def test_a_slow_hub_is_no_reason_to_take_a_lease_from_somebody_as_fast_as_oneself(table: LeaseTable) -> None:

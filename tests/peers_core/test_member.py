@@ -336,3 +336,17 @@ def test_new_access_lifts_an_earlier_refusal_and_a_pause_elsewhere_binds_here(me
 
 def test_a_member_says_how_far_it_is(member: Played) -> None:
     assert repr(member.machine).startswith("<BlobMember blob on me starting: <PieceTable 0 checked")
+
+
+def test_nothing_is_taken_over_while_another_blob_of_the_pull_has_free_pieces(member: Played) -> None:
+    member.told(lease(0, 2))
+    member.machine.link.join("other", (), member.now)
+    member.told(lease(0, 2), unleased=False)
+    member.happen(event.Ticked(), after_s=1.0)
+    assert member.asked is not None
+    assert member.asked.room == 0
+    member.machine.link.leave("other")
+    member.happen(event.SpanProgressed(1, 1))
+    member.told(lease(0, 2), unleased=False)
+    member.happen(event.Ticked(), after_s=1.0)
+    assert member.asked.room == SPANS_MAX - 1

@@ -84,3 +84,14 @@ def test_who_is_taken_out_of_service_is_named_while_it_holds_what_nobody_else_do
     assert [member.name for member in standings.swarm_for("leaver", "blob")] == ["a"]
     standings.members_changed(frozenset(), {})
     assert [member.name for member in standings.swarm_for("a", "blob")] == ["leaver"]
+
+
+def test_what_one_member_alone_has_is_known() -> None:
+    standings = Standings(PIECES)
+    standings.note(report("a", 0, 1), 0.0)
+    assert not standings.holds_alone("a"), "there is nobody else"
+    standings.note(report("b", 0), 0.0)
+    assert standings.holds_alone("a")
+    assert not standings.holds_alone("b")
+    standings.note(report("b", 0, 1), 1.0)
+    assert not standings.holds_alone("a")
