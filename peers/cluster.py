@@ -19,6 +19,7 @@ from peers.auth import START_ID_BYTES
 from peers.cluster_client import ClusterClient, Sink
 from peers.cluster_errors import ListenRefused, MemberBanned, MemberUnknown
 from peers.cluster_server import CallHandler, ClusterServer, Gate, Identity, Patience, StreamHandler
+from peers.doors import refused_hosts
 from peers.gossiping import GOSSIP, GOSSIP_TIMEOUT_S, Gossiping
 from peers.ledger import MEMBER_NAME_BYTES_MAX
 from peers.membership import MemberEntry, MemberFacts, Membership, MemberState, TellLive
@@ -162,6 +163,12 @@ class Cluster:
     def bans(self) -> Mapping[str, str]:
         """Members that are banned here, and why."""
         return self._server.banned
+
+    def refused_hosts(self) -> frozenset[str]:
+        """Hosts that members banned here connect from, and nobody else. Needs `start` before."""
+        return refused_hosts(
+            self.me, self._running.table.table(), self._server.sources.of(time.monotonic()), self.bans
+        )
 
     def ban(self, reasons: Mapping[str, str]) -> None:
         """From now on these members, by name and with a reason each, and no others are banned here: not live, not called,

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import logging
 import ssl
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import hdrs, web
 
-from peers import auth, tls, wire
+from peers import auth, resolving, tls, wire
 from peers.auth import ANSWER_HEADER, HEADER, Keys, Verifier
 from peers.cluster_errors import CallRefused, ListenRefused
+from peers.doors import Sources
 from peers.frames import FrameChain, cut
 from peers.secret import Secret
 from peers.tls import TlsIdentity
@@ -219,8 +221,9 @@ class ClusterServer:
         self.calls: dict[str, CallHandler] = {}
         self.streams: dict[str, StreamHandler] = {}
         self.banned: Mapping[str, str] = {}
-        self.gate: Gate | None = None
         """Members that are refused whatever they ask, and why."""
+        self.gate: Gate | None = None
+        self.sources = Sources()
         self._me = me
         self._wall = wall
         self._patience = patience
@@ -234,7 +237,8 @@ class ClusterServer:
         """Listen, and return the port (one of the system's choice for 0). Raises ListenRefused."""
         self._listener = _Listener(self._handle, self._patience.idle_s)
         try:
-            self._socket = await asyncio.get_running_loop().create_server(self._door, host, port)
+            bound = resolving.listener(host, port)
+            self._socket = await asyncio.get_running_loop().create_server(self._door, sock=bound)
         except OSError as error:
             raise ListenRefused(f"{host}:{port}", error.strerror or str(error)) from error
         chosen: int = self._socket.sockets[0].getsockname()[1]
@@ -289,10 +293,11 @@ class ClusterServer:
         try:
             if proof.sender == self._me.name:
                 raise CallRefused("name_taken", f"two daemons are called {proof.sender}")
-            if (reason := self.banned.get(proof.sender)) is not None:
-                raise CallRefused("banned", reason)
             if self._tls is not None and request.transport is not None:
                 _check_certificate(request.transport, proof.sender)
+            self.sources.note(proof.sender, request.remote, time.monotonic())
+            if (reason := self.banned.get(proof.sender)) is not None:
+                raise CallRefused("banned", reason)
             body = await _read_body(request, self._patience.body_s)
             if hashlib.sha256(body).digest() != proof.body_sha256:
                 return _bare(401)

@@ -11,14 +11,17 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peers import signals
+from peers.addresses import is_wildcard
 from peers.handover import HandOver
 from peers.metainfo import Kind, Metainfo
 from peers.pieces import piece_span
 from peers.readback import digest_span, file_length
+from peers.resolving import listener
 from peers.session import Session
 from peers.settings import CannotListen, EngineOptions, Settings, session_settings
 from peers.swarm import (
@@ -89,6 +92,20 @@ _ABANDONED: list[_Line] = []
 process that has any ends by `os._exit`. Their pipes stay open, for they may still write to them."""
 
 
+def _with_ports(options: EngineOptions) -> EngineOptions:
+    """On all addresses the library opens a socket for each, and port 0 would be another port for each: a free one is looked for.
+
+    Somebody else may take it in that moment, which is an error as for any taken port.
+    """
+    if not is_wildcard(options.host):
+        return options
+    found = []
+    for port in (options.hot_port, options.sealed_port):
+        with listener(options.host, port) if not port else nullcontext() as bound:
+            found.append(bound.getsockname()[1] if bound else port)
+    return replace(options, hot_port=found[0], sealed_port=found[1])
+
+
 class Engine:
     """Implements `Swarm` with libtorrent: made by `start`, ended by `shutdown`."""
 
@@ -108,6 +125,7 @@ class Engine:
 
         Raises CannotListen, with nothing left open.
         """
+        options = _with_ports(options)
         settings = {kind: session_settings(options, kind) for kind in Kind}
         engine = cls(options, emit)
         try:
@@ -189,6 +207,11 @@ class Engine:
     def limit(self, send_bytes_per_s: int, receive_bytes_per_s: int) -> None:
         self._limits = (send_bytes_per_s, receive_bytes_per_s)
         self._share_limits()
+
+    def refuse(self, hosts: Collection[str]) -> None:
+        """From now on connections from and to these numeric hosts, and no others, are refused; open ones are closed."""
+        for line in self._lines.values():
+            line.session.refuse(hosts)
 
     def renew_certificate(self, tls: TlsIdentity) -> None:
         """Show this certificate from now on, in open swarms too; no connection ends. Without TLS nothing happens."""

@@ -54,6 +54,9 @@ _RATE_MAX = 2**31 - 1
 
 _TCP = (lt.socket_type_t.tcp, lt.socket_type_t.tcp_ssl)
 
+_BLOCKED = 1
+"""libtorrent's ip_filter.blocked, which its binding does not name."""
+
 _EVERY_ADDRESS = (("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))
 
 
@@ -95,6 +98,7 @@ class Session:
         params.flags = (
             lt.torrent_flags.no_verify_files
             | lt.torrent_flags.duplicate_is_error
+            | lt.torrent_flags.apply_ip_filter
             | lt.torrent_flags.disable_dht
             | lt.torrent_flags.disable_lsd
             | lt.torrent_flags.disable_pex
@@ -160,6 +164,13 @@ class Session:
         peer_class["upload_limit"] = send_bytes_per_s if send_bytes_per_s <= _RATE_MAX else 0
         peer_class["download_limit"] = receive_bytes_per_s if receive_bytes_per_s <= _RATE_MAX else 0
         self._lt.set_peer_class(self._all_peers, peer_class)
+
+    def refuse(self, hosts: Iterable[str]) -> None:
+        """Nobody there is connected to or let in; replaces what was refused before."""
+        refused = lt.ip_filter()
+        for host in hosts:
+            refused.add_rule(host, host, _BLOCKED)
+        self._lt.set_ip_filter(refused)
 
     def renew(self, tls: TlsIdentity) -> None:
         """Shows this certificate on connections from now on; those there are stay."""

@@ -102,7 +102,7 @@ def session_settings(options: EngineOptions, kind: Kind) -> Settings:
 
 def _network(listen: Endpoint, connections_max: int, *, tls: bool) -> Settings:
     return {
-        "listen_interfaces": f"{listen}s" if tls else str(listen),  # "s": a TLS handshake, or nothing
+        "listen_interfaces": _interfaces(listen, "s" if tls else ""),
         "max_retry_port_bind": 0,  # a taken port is an error, not a silent move to the next one
         "listen_system_port_fallback": False,
         "connections_limit": connections_max,
@@ -117,6 +117,12 @@ def _network(listen: Endpoint, connections_max: int, *, tls: bool) -> Settings:
         "mixed_mode_algorithm": 0,  # prefer_tcp: no throttling of TCP in favour of uTP
         "allow_multiple_connections_per_ip": True,  # members behind one address, and tests on loopback
     }
+
+
+def _interfaces(listen: Endpoint, kind: str) -> str:
+    """``kind`` "s": a TLS handshake, or nothing. The library's sockets of IPv6 do not hear IPv4: on all addresses it takes two."""
+    both = [listen, Endpoint("0.0.0.0", listen.port)] if listen.host == "::" else [listen]
+    return ",".join(f"{each}{kind}" for each in both)
 
 
 def _encryption(mode: str) -> Settings:

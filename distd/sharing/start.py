@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from distd.sharing.access import Gate, everybody
 from distd.sharing.bandwidth import MemberBandwidth, Pacers
 from distd.sharing.company import Company, tag_of
 from distd.sharing.credentials import Credentials, read_credentials
+from distd.sharing.doors import Doors
 from distd.sharing.remembered import Remembered
 from distd.sharing.service import Sharing
 from distd.store.blobs import BlobStore
@@ -147,6 +149,9 @@ async def open_sharing(
         stack.push_async_callback(sharing.close)
         bandwidth = MemberBandwidth(cluster, engine, sharing, share, pacers)
         bandwidth.open()
+        doors = Doors(cluster, engine)
+        doors.open()
+        stack.callback(asyncio.create_task(doors.watch()).cancel)
     except (SwarmError, ClusterError) as error:
         raise InvalidRequest(str(error)) from error
     return Membership(cluster, sharing, company, bandwidth, engine)

@@ -19,6 +19,7 @@ from peers.engine import Engine
 from peers.metainfo import Kind, hot_metainfo
 from peers.settings import CannotListen, EngineOptions
 from peers.swarm import (
+    Endpoint,
     JournalMismatch,
     PeerDisconnected,
     PieceAdded,
@@ -346,3 +347,36 @@ async def test_a_blob_of_700_gb_is_opened_with_its_journal_in_a_moment(real_worl
 
     assert real_world.now() - began < 5
     assert node.events == []
+
+
+async def test_on_all_addresses_both_families_reach_one_port_and_a_refused_host_is_cut_off(
+    real_world: RealWorld,
+) -> None:
+    events: list[SwarmEvent] = []
+    hub = await real_world.node("hub", replace(OPTIONS, host="::"), look=events.append)
+    four = await real_world.node("four")
+    six = await real_world.node("six", replace(OPTIONS, host="::1"))
+    port = hub.endpoint(Kind.HOT).port
+    await hub.join(hot(CONTENT), EMPTY, NONE)
+    for other, host in ((four, "127.0.0.1"), (six, "::1")):
+        await other.join(hot(CONTENT), EMPTY, NONE)
+        other.swarm.connect(BLOB, Kind.HOT, [Endpoint(host, port)])
+    await hub.add(CONTENT, [0])
+    await real_world.until(lambda: four.pieces() == six.pieces() == {0}, "the first piece at both")
+
+    engine = hub.swarm
+    assert isinstance(engine, Engine)
+    engine.refuse({"::1"})
+    gone = lambda: any(isinstance(e, PeerDisconnected) and e.peer.host == "::1" for e in events)  # noqa: E731
+    await real_world.until(gone, "the refused one is cut off")
+    six.swarm.connect(BLOB, Kind.HOT, [Endpoint("::1", port)])
+    engine.connect(BLOB, Kind.HOT, [six.endpoint(Kind.HOT)])
+    await hub.add(CONTENT, [1])
+    await real_world.until(lambda: four.pieces() == {0, 1}, "the second piece where nobody is refused")
+    assert six.pieces() == {0}
+
+    engine.refuse(())
+    engine.connect(BLOB, Kind.HOT, [six.endpoint(Kind.HOT)])
+    await real_world.until(
+        lambda: six.pieces() == {0, 1}, "the second piece where nobody is refused any more"
+    )
