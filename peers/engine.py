@@ -45,6 +45,7 @@ from peers.swarm import (
     TorrentRemoved,
     check_journal,
 )
+from peers.throttle import engine_rate
 from peers.tls import TlsIdentity
 
 CONFIRM_TIMEOUT_S = 30.0
@@ -403,7 +404,9 @@ class Engine:
         Dividing by demand would use it better while both are busy; it must never add up to more.
         """
         busy = max(len({kind for kind, _ in self._torrents}), 1)
-        send, receive = (bound and max(bound // busy, 1) for bound in self._limits)  # 0 stays: no bound
+        send, receive = (
+            bound and max(engine_rate(bound) // busy, 1) for bound in self._limits
+        )  # 0 stays: no bound
         for line in self._lines.values():
             line.session.limit(send, receive)
 

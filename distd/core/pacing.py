@@ -74,15 +74,16 @@ class TokenBucket:
 def divided(limit: int, engine_busy: bool, small_busy: bool) -> tuple[int, int]:
     """One limit for content between members, over the swarm engine and small blobs: what each may use, 0 no limit.
 
-    Small blobs get a quarter while both are busy: they are soon done, and a fleet waits for them. An idle part keeps a
-    token share, so that nothing it starts with before the next division is without a limit.
+    Small blobs get a quarter while both are busy: they are soon done, and a fleet waits for them. Whoever is idle keeps a
+    token share, so that nothing it starts with before the next division is without a limit; the other has all.
     """
     if limit == 0:
         return 0, 0
-    share = 4 if engine_busy else 1
-    small = max(1, limit // share) if small_busy else max(1, limit // IDLE_SHARE)
-    return max(1, limit - small), small
+    token = max(1, limit // TOKEN_SHARE)
+    if engine_busy and small_busy:
+        return max(1, limit - max(1, limit // 4)), max(1, limit // 4)
+    return (token, limit) if small_busy else (limit, token)
 
 
-IDLE_SHARE = 100
-"""The part of a limit that is kept for small blobs while there are none."""
+TOKEN_SHARE = 100
+"""The part of a limit that an idle way may begin with. Divided anew in the same moment, so it adds nothing to a second."""

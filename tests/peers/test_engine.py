@@ -30,6 +30,7 @@ from peers.swarm import (
     TorrentBroken,
     TorrentRemoved,
 )
+from peers.throttle import engine_rate
 from tests.peers.worlds import (
     BLOB,
     MIB,
@@ -206,7 +207,7 @@ async def test_a_rate_limit_is_for_both_sessions_together(real_world: RealWorld)
         classes = [session._lt.get_peer_class(session._all_peers) for session in sessions]
         return [(each["upload_limit"], each["download_limit"]) for each in classes]
 
-    node.swarm.limit(send_bytes_per_s=4001, receive_bytes_per_s=0)
+    node.swarm.limit(send_bytes_per_s=4161, receive_bytes_per_s=0)  # 4001 and their headers
     await node.join(hot(CONTENT), CONTENT, ALL)
     assert limits() == [(4001, 0)] * 2
     await node.join(sealed(CONTENT), CONTENT, ALL)
@@ -328,11 +329,11 @@ async def test_a_limit_beyond_32_bits_is_no_bound(real_world: RealWorld) -> None
     engine = node.swarm
     assert isinstance(engine, Engine)
 
-    node.swarm.limit(send_bytes_per_s=3_125_000_000, receive_bytes_per_s=2**31 - 1)
+    node.swarm.limit(send_bytes_per_s=3_125_000_000, receive_bytes_per_s=2_000_000_000)
 
     session = engine._lines[Kind.SEALED].session
     peer_class = session._lt.get_peer_class(session._all_peers)
-    assert (peer_class["upload_limit"], peer_class["download_limit"]) == (0, 2**31 - 1)
+    assert (peer_class["upload_limit"], peer_class["download_limit"]) == (0, engine_rate(2_000_000_000))
 
 
 async def test_a_blob_of_700_gb_is_opened_with_its_journal_in_a_moment(real_world: RealWorld) -> None:
