@@ -207,7 +207,7 @@ async def test_a_rate_limit_is_for_both_sessions_together(real_world: RealWorld)
         classes = [session._lt.get_peer_class(session._all_peers) for session in sessions]
         return [(each["upload_limit"], each["download_limit"]) for each in classes]
 
-    node.swarm.limit(send_bytes_per_s=4161, receive_bytes_per_s=0)  # 4001 and their headers
+    node.swarm.limit(send_bytes_per_s=4162, receive_bytes_per_s=0)  # 4001 and their headers
     await node.join(hot(CONTENT), CONTENT, ALL)
     assert limits() == [(4001, 0)] * 2
     await node.join(sealed(CONTENT), CONTENT, ALL)
