@@ -324,6 +324,10 @@ class Cluster:
         """By address, why it could not be reached last: seeds that nobody answers at are found here only."""
         return dict(self._running.troubles())
 
+    def refused_clocks(self) -> Mapping[str, float]:
+        """Members that were asked last and refuse this one for its clock: by name, theirs minus ours in seconds."""
+        return self._running.refused_clocks()
+
     @property
     def _running(self) -> Gossiping:
         if self._gossip is None:

@@ -87,8 +87,8 @@ class ClocksDiffer(ClusterError):
     def __str__(self) -> str:
         direction = "behind" if self.skew_s > 0 else "ahead of"
         return (
-            f"the clock of {self.member} is {abs(self.skew_s):.0f} s {direction} this host's (clock_skew):"
-            " synchronise both by NTP"
+            f"the clock of {self.member} is {abs(self.skew_s):.0f} s {direction} this host's (clock_skew): members refuse each"
+            " other; synchronise the one that is off by NTP (distctl doctor tells which)"
         )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from peers import addresses, wire
 from peers import membership as gossip
 from peers.cluster_client import Answered, ClusterClient
-from peers.cluster_errors import CallRefused, ClusterError, MemberUnreachable
+from peers.cluster_errors import CallRefused, ClocksDiffer, ClusterError, MemberUnreachable
 from peers.membership import Membership, Said, TellLive
 from peers.resolving import Resolve
 
@@ -89,6 +89,7 @@ class Gossiping:
         self._changed = changed
         self._told_version = table.version
         self._troubles: dict[str, str] = {}
+        self._clocks: dict[str, tuple[str, float]] = {}
         self._exchanges: dict[str, asyncio.Task[None]] = {}
         self._rounds: asyncio.Task[None] | None = None
 
@@ -118,6 +119,10 @@ class Gossiping:
 
     def troubles(self) -> Mapping[str, str]:
         return self._troubles
+
+    def refused_clocks(self) -> Mapping[str, float]:
+        """Members that refuse this one for its clock, and theirs minus ours in seconds."""
+        return dict(self._clocks.values())
 
     def take(self, event: gossip.MembershipEvent) -> None:
         """Tell the table what happened and carry out what it asks."""
@@ -195,8 +200,12 @@ class Gossiping:
                 return True  # a name in `join` may stand for this host too
             quiet = isinstance(error, MemberUnreachable)
             self._note_trouble(address, str(error), logging.INFO if quiet else logging.WARNING)
+            self._clocks.pop(address, None)
+            if isinstance(error, ClocksDiffer) and len(self._clocks) < TROUBLES_MAX:
+                self._clocks[address] = (error.member, -error.skew_s)
             return False
         self._troubles.pop(address, None)
+        self._clocks.pop(address, None)
         if self._others_at(address, answered.by.name):
             self.take(gossip.GossipFailed(address))
         self.take(gossip.GossipReceived(answered.by.name, told.lines, told.sums))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import median
 from typing import Literal
 
 from distd.api.schema import Finding
 from distd.sharing.packets import packet_findings
+from distd.sharing.reachability import reach_findings
 from peers.auth import WINDOW_S
 from peers.cluster import Cluster, Member
 from peers.gossiping import SKEW_TOLD_S
@@ -18,27 +20,35 @@ from peers.tls import EXPIRY_TOLD_S
 NAMED_MAX = 5
 """Of the members or addresses with the same trouble: the rest are counted."""
 LIVE = (MemberState.ALIVE, MemberState.SUSPECT)
+NOBODY: Mapping[str, float] = {}
 
 
 def cluster_checks(cluster: Cluster, join: Sequence[str]) -> list[Callable[[], Awaitable[list[Finding]]]]:
     """What `distctl doctor` has a member look at."""
 
     async def members() -> list[Finding]:
-        found = cluster_findings(cluster.me, cluster.members(), cluster.troubles(), join)
+        found = cluster_findings(
+            cluster.me, cluster.members(), cluster.troubles(), join, cluster.refused_clocks()
+        )
         return found + certificate_findings(cluster.certificate_ends, time.time())
 
-    return [members, lambda: packet_findings(cluster)]
+    return [members, lambda: packet_findings(cluster), lambda: reach_findings(cluster)]
 
 
 def cluster_findings(
-    me: str, members: Sequence[Member], troubles: Mapping[str, str], join: Sequence[str]
+    me: str,
+    members: Sequence[Member],
+    troubles: Mapping[str, str],
+    join: Sequence[str],
+    refused_clocks: Mapping[str, float] = NOBODY,
 ) -> list[Finding]:
-    """`troubles`: by address why it could not be reached last. One finding a kind of trouble. Pure."""
+    """`troubles`: by address why it could not be reached last; `refused_clocks`: members that refuse this one for its clock, and
+    theirs minus ours. One finding a kind of trouble. Pure."""
     others = [member for member in members if member.name != me]
     live = [member for member in others if member.state in LIVE]
     return [
         *_secrets(troubles),
-        *_clocks(live, troubles),
+        *_clocks(live, refused_clocks),
         *_silent(others, troubles),
         *_versions(me, members, live),
         *_rotation(me, members, live),
@@ -96,20 +106,29 @@ def _secrets(troubles: Mapping[str, str]) -> list[Finding]:
     ]
 
 
-def _clocks(live: Sequence[Member], troubles: Mapping[str, str]) -> list[Finding]:
-    fix = "synchronise the clocks of both (chronyc tracking, timedatectl)"
-    found = [address for address, text in troubles.items() if "clock_skew" in text]
-    if found:
-        detail = f"the clock differs from that of {_some(found)} by more than {WINDOW_S:.0f} s: they refuse requests"
-        return [Finding("cluster.clock", "fail", detail, fix)]
-    off = {member.name: member.skew_s for member in live if abs(member.skew_s or 0.0) >= SKEW_TOLD_S}
-    if off:
-        told = _some([f"{name} ({skew:+.0f} s)" for name, skew in off.items()])
-        detail = (
-            f"the clock of {told} differs from this host's; from {WINDOW_S:.0f} s on requests are refused"
-        )
-        return [Finding("cluster.clock", "warn", detail, fix)]
-    return [Finding("cluster.clock", "ok", f"within {SKEW_TOLD_S:.0f} s of every member's")] if live else []
+def _clocks(live: Sequence[Member], refused: Mapping[str, float]) -> list[Finding]:
+    """`refused`: members that refuse this one for its clock. Where most others agree with each other, it is known whose is off."""
+    skews = {member.name: member.skew_s for member in live if member.skew_s is not None} | dict(refused)
+    off = {name: skew for name, skew in skews.items() if abs(skew) >= SKEW_TOLD_S}
+    if not off:
+        told = f"within {SKEW_TOLD_S:.0f} s of every member's"
+        return [Finding("cluster.clock", "ok", told)] if live else []
+    agreeing, middle = len(skews) - len(off), median(off.values())
+    alike = all(abs(skew - middle) < SKEW_TOLD_S for skew in off.values())
+    named = _some([f"{name} ({skew:+.0f} s)" for name, skew in off.items()])
+    if len(off) > max(1, agreeing) and alike:
+        word = "behind" if middle > 0 else "ahead of"
+        detail = f"this host's clock is off: {abs(middle):.0f} s {word} those of {len(off)} of {len(skews)} members"
+        fix = "set this host's clock by NTP (chronyc tracking, timedatectl)"
+    elif agreeing:
+        detail = f"the clock of {named} is off: this host's agrees with {agreeing} of {len(skews)} members"
+        fix = "set the clock there by NTP (chronyc tracking, timedatectl)"
+    else:
+        detail = f"the clock of {named} differs from this host's, and no third member tells which is off"
+        fix = "synchronise the clocks of both by NTP (chronyc tracking, timedatectl)"
+    beyond = any(abs(skew) >= WINDOW_S for skew in off.values())
+    limit = f"; from {WINDOW_S:.0f} s on members refuse each other"
+    return [Finding("cluster.clock", "fail" if refused or beyond else "warn", detail + limit, fix)]
 
 
 def _silent(others: Sequence[Member], troubles: Mapping[str, str]) -> list[Finding]:

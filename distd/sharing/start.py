@@ -21,6 +21,7 @@ from distd.sharing.bandwidth import MemberBandwidth, Pacers
 from distd.sharing.company import Company, tag_of
 from distd.sharing.credentials import Credentials, read_credentials
 from distd.sharing.doors import Doors
+from distd.sharing.reachability import Reachability
 from distd.sharing.remembered import Remembered
 from distd.sharing.service import Sharing
 from distd.store.blobs import BlobStore
@@ -149,6 +150,9 @@ async def open_sharing(
         stack.push_async_callback(sharing.close)
         bandwidth = MemberBandwidth(cluster, engine, sharing, share, pacers)
         bandwidth.open()
+        reachability = Reachability(cluster)
+        reachability.open()
+        stack.callback(asyncio.create_task(reachability.watch()).cancel)
         doors = Doors(cluster, engine)
         doors.open()
         stack.callback(asyncio.create_task(doors.watch()).cancel)

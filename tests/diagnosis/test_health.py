@@ -9,7 +9,6 @@ from peers.cluster import Member
 from peers.membership import MemberFacts, MemberState
 
 SECRET = "10.0.0.2:7071: it does not accept this daemon's cluster secret (not_authenticated)"
-CLOCK = "the clock of 10.0.0.2:7071 is 90 s behind this host's (clock_skew): synchronise both by NTP"
 
 
 def member(
@@ -40,9 +39,35 @@ def test_another_secret_is_named_as_such_and_not_as_silence() -> None:
     assert found == {"cluster.secret": "fail", "cluster": "fail"}
 
 
-def test_clocks_that_differ_are_a_warning_and_from_a_minute_on_a_failure() -> None:
-    assert outcomes(member("b", skew_s=-20.0))["cluster.clock"] == "warn"
-    assert outcomes(member("b"), troubles={"10.0.0.2:7071": CLOCK})["cluster.clock"] == "fail"
+def clock_of(*members: Member, refused: dict[str, float] | None = None) -> tuple[str, str]:
+    findings = cluster_findings("me", [member("me"), *members], {}, (), refused or {})
+    (found,) = (each for each in findings if each.name == "cluster.clock")
+    return found.outcome, found.detail.partition(";")[0]
+
+
+def test_clocks_that_differ_are_named_with_whose_is_off_where_others_tell() -> None:
+    two = clock_of(member("b", skew_s=-20.0))
+    assert two == (
+        "warn",
+        "the clock of b (-20 s) differs from this host's, and no third member tells which is off",
+    )
+    theirs = clock_of(member("b", skew_s=30.0), member("c", skew_s=0.1), member("d", skew_s=0.2))
+    assert theirs == ("warn", "the clock of b (+30 s) is off: this host's agrees with 2 of 3 members")
+    mine = clock_of(member("b", skew_s=-30.0), member("c", skew_s=-31.0))
+    assert mine == ("warn", "this host's clock is off: 30 s ahead of those of 2 of 2 members")
+    apart = clock_of(member("b", skew_s=-30.0), member("c", skew_s=40.0))
+    assert apart[1].endswith("no third member tells which is off")
+
+
+def test_from_a_minute_on_a_clock_is_a_failure() -> None:
+    assert clock_of(member("b", skew_s=0.1), refused={"c": 90.0}) == (
+        "fail",
+        "the clock of c (+90 s) is off: this host's agrees with 1 of 2 members",
+    )
+    assert clock_of(refused={"b": 90.0, "c": 90.4}) == (
+        "fail",
+        "this host's clock is off: 90 s behind those of 2 of 2 members",
+    )
 
 
 def test_silence_is_told_but_not_of_who_said_goodbye() -> None:
