@@ -230,7 +230,12 @@ class NodeService:
                 findings.append(Finding(name, "ok", f"{os.path.abspath(path)} is writable"))
         if self._link_fault:
             findings.append(
-                Finding("cache", "fail", self._link_fault, "set cache.store_dir and cache.hub_dir")
+                Finding(
+                    "cache",
+                    "fail",
+                    self._link_fault,
+                    "set cache.store_dir and cache.hub_dir to one filesystem",
+                )
             )
         reserve = config.cache.min_free_bytes
         try:
@@ -239,7 +244,8 @@ class NodeService:
             return [*findings, Finding("disk", "fail", f"free space is unknown: {error}", "check the mount")]
         text = f"{format_size(free)} free, {format_size(reserve)} reserved (cache.min_free_bytes)"
         if free < reserve:
-            findings.append(Finding("disk", "fail", text, "free space or remove models (distctl rm)"))
+            fix = "distctl gc --dry-run says what stays and why: unpin or remove models (distctl rm), or lower the reserve"
+            findings.append(Finding("disk", "fail", text, fix))
         else:
             findings.append(Finding("disk", "ok", text))
         return findings

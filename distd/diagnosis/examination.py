@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from distd.api.schema import Finding
 from distd.config import Config
 from distd.diagnosis.network import hub_findings
-from distd.diagnosis.readers import reader_findings
+from distd.diagnosis.readers import reader_findings, reads_findings
 from distd.hub.resolver import Resolver
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ class Examination:
     def __init__(self, config: Config, resolver: Resolver, of_members: Sequence[Check]) -> None:
         self._checks: list[Check] = [
             lambda: asyncio.to_thread(reader_findings, config.hub_dir),
+            lambda: asyncio.to_thread(reads_findings, config.hub_dir),
             lambda: hub_findings(config, resolver),
             *of_members,
         ]

@@ -28,7 +28,8 @@ CLOCK_FIX = "set the clock and keep it synchronised (chronyc, timedatectl)"
 async def hub_findings(config: Config, resolver: Resolver) -> list[Finding]:
     """Asks the Hub at most once."""
     if time.time() < CLOCK_PAST_S:
-        return [Finding("clock", "fail", "the clock says it is long ago", CLOCK_FIX)]
+        told = f"this host's clock says {time.strftime('%Y-%m-%d', time.gmtime())}: it was never set"
+        return [Finding("clock", "fail", told, CLOCK_FIX)]
     if not config.hub.fetch:
         return [Finding("hub", "ok", "not used by this node (hub.fetch is off)")]
     endpoint = config.hub.endpoint

@@ -1,12 +1,15 @@
-"""Whether anybody but the daemon can read the cache: modes of the directory and of those above it."""
+"""Readers of the cache: whether anybody but the daemon can read it, and whether the disk tells that somebody did."""
 
 from __future__ import annotations
 
 import grp
 import os
 import stat
+from collections.abc import Callable
+from pathlib import Path
 
 from distd.api.schema import Finding
+from distd.store.use import reads_are_known
 
 READ_AND_ENTER = 0o5
 
@@ -38,6 +41,26 @@ def reader_findings(hub_dir: str) -> list[Finding]:
     return [
         Finding("cache.readers", "ok", f"the group {group} can read the cache (usermod -aG {group} USER)")
     ]
+
+
+def reads_findings(hub_dir: str, known: Callable[[Path], bool] = reads_are_known) -> list[Finding]:
+    """Whether reads leave access times, by which eviction tells what is used. `known` is asked of the disk."""
+    path = Path(os.path.abspath(hub_dir))
+    try:
+        if known(path):
+            return [
+                Finding("cache.reads", "ok", "reads leave access times, so that what is read is not evicted")
+            ]
+    except OSError as error:
+        return [Finding("cache.reads", "warn", f"{path}: {error.strerror}", "check the mount")]
+    mount = next(each for each in (path, *path.parents) if os.path.ismount(each))
+    detail = (
+        f"{mount} is mounted noatime: reads leave no trace once a file is closed. When room is wanted, files that are open or"
+        " mapped stay, and what `distctl path`, `wait` or `env` was asked for within the hour; the rest goes in the order in which"
+        " it was published or asked for"
+    )
+    fix = f"mount -o remount,relatime {mount}, and the same in /etc/fstab; or pin what has to stay (distctl pin)"
+    return [Finding("cache.reads", "warn", detail, fix)]
 
 
 def _blocked_at(path: str, gid: int | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distd.api.schema import Finding
-from distd.diagnosis.readers import reader_findings
+from distd.diagnosis.readers import reader_findings, reads_findings
 
 
 @pytest.fixture
@@ -56,3 +56,15 @@ def test_a_directory_above_that_stops_the_group_is_named(above: Path) -> None:
 def test_a_cache_that_is_not_there_is_told(above: Path) -> None:
     (found,) = reader_findings(str(above / "none"))
     assert found.outcome == "warn"
+
+
+def test_a_disk_without_access_times_is_told_with_its_mount_and_what_stays_all_the_same(above: Path) -> None:
+    (well,) = reads_findings(str(above), lambda _: True)
+    (blind,) = reads_findings(str(above), lambda _: False)
+    assert well.outcome == "ok"
+    assert blind.outcome == "warn"
+    assert "open or mapped stay" in blind.detail
+    mount = blind.detail.split()[0]
+    assert os.path.ismount(mount)
+    assert f"remount,relatime {mount}," in blind.fix
+    assert reads_findings(str(above / "none"))[0].fix == "check the mount"
