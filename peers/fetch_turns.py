@@ -75,6 +75,11 @@ class FetchTurns:
         if member not in self._granted:
             self._granted[member] = min(self._granted.values(), default=0)
 
+    @property
+    def told_bytes_per_s(self) -> float:
+        """What the members that may fetch at the same time got from the Hub lately, for this blob or another."""
+        return sum(sorted(self._rates.values())[-FETCHERS_ALWAYS:])
+
     def forget(self, member: str) -> None:
         for each in (self._rates, self._granted, self._holds_back):
             each.pop(member, None)

@@ -142,6 +142,7 @@ class Lead:
             self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
         self._note_report(request.report, now, request.claims_fingerprint)
         self._turns.heard(member, request.rate_bytes_per_s, request.behind_s)
+        self.leases.expected_bytes_per_s = self._turns.told_bytes_per_s
         if request.report.leaving:
             self._forget(member)
             return [Answer(member, self._answer(request, now))]

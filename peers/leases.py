@@ -92,6 +92,8 @@ class LeaseTable:
         self._by_member: dict[str, dict[int, LeaseRecord]] = {}
         self._rate_bytes_per_s = 0.0
         self._rate_at = float("-inf")
+        self._first_granted_at: float | None = None
+        self.expected_bytes_per_s = 0.0
         self._moved_at = float("-inf")
         self._lapsed: dict[LeaseKey, int] = {}
         self._next_number = 1
@@ -121,7 +123,13 @@ class LeaseTable:
         return sum(len(record.remaining) > 1 or not record.done_bytes for record in records.values())
 
     def rate_bytes_per_s(self, now: float) -> float:
-        """What all leases together bring from the Hub, by the reports on them."""
+        """What all leases together bring from the Hub, by the reports on them. Before there were enough of these, what was to be
+        expected: a blob of a fast link is through before it was measured."""
+        since_s = 0.0 if self._first_granted_at is None else now - self._first_granted_at
+        expected = self.expected_bytes_per_s * math.exp(-since_s / RATE_MEMORY_S)
+        return self._measured_bytes_per_s(now) + expected
+
+    def _measured_bytes_per_s(self, now: float) -> float:
         return self._rate_bytes_per_s * math.exp(-(now - self._rate_at) / RATE_MEMORY_S)
 
     def deadline(self) -> float:
@@ -135,6 +143,8 @@ class LeaseTable:
         lease = Lease(LeaseKey(self.lead, self.term, self._next_number), span, member)
         overdue_at = now + OVERDUE_S + OVERDUE_FACTOR * expected_s
         record = LeaseRecord(lease, span, 0, now, overdue_at, now + PROGRESS_EXPECTED_S, again)
+        if self._first_granted_at is None:
+            self._first_granted_at = now
         self._records[self._next_number] = record
         self._by_member.setdefault(member, {})[self._next_number] = record
         self._next_number += 1
@@ -276,7 +286,7 @@ class LeaseTable:
 
     def _measure(self, size_bytes: int, now: float) -> None:
         """A leaky sum: bytes spread over the memory they fade in."""
-        self._rate_bytes_per_s = self.rate_bytes_per_s(now) + max(0, size_bytes) / RATE_MEMORY_S
+        self._rate_bytes_per_s = self._measured_bytes_per_s(now) + max(0, size_bytes) / RATE_MEMORY_S
         self._rate_at = now
 
     def _count_taken(self) -> None:
