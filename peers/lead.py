@@ -253,6 +253,7 @@ class Lead:
         self._waves.news = self._waves.news or member in self.standings
         self.standings.forget(member)
         self._turns.forget(member)
+        self._waves.forget(member)
         self.leases.drop_member(member)
         self._parked.pop(member, None)
         self._heard(member)
@@ -260,8 +261,7 @@ class Lead:
     def _answer_parked(self, now: float) -> list[LeadAction]:
         """Answer every held-back request that has news for it or waited long enough, in order of arrival."""
         wave = self._waves.is_due(now)
-        all_claimed = self.ledger.agreed | self.ledger.disputed == self.blob.all_pieces
-        with_claims = wave and self._waves.carries_claims(now, all_claimed)
+        with_claims = wave and self._waves.carries_claims(now, self.ledger.unclaimed)
         held_back = False
         actions: list[LeadAction] = []
         for member, (request, until) in list(self._parked.items()):
@@ -283,7 +283,8 @@ class Lead:
         if told - {lease.key for lease in self.leases.of(member)}:
             return True
         hot_ended = request.report.phase is SwarmPhase.HOT and not self.standings.unfinished_hot()
-        return hot_ended or (request.room > 0 and bool(self._grantable(member, now)))
+        over = request.room > 0 and self.ready and self._waves.expects(member) and not self._free(member, now)
+        return hot_ended or over or (request.room > 0 and bool(self._grantable(member, now)))
 
     def _known(self, request: LeadRequest) -> int:
         """The version of this ledger that the asker has, by its own count or because it knows the same claims."""
@@ -296,6 +297,8 @@ class Lead:
         if not request.report.leaving:
             self._grant(request, now)
         changes = self.ledger.changes_since(self._known(request), CLAIMS_PER_MESSAGE_MAX)
+        unleased = not self.ready or bool(self._free(member, now))
+        self._waves.told(member, unleased)
         return LeadAnswer(
             sequence=request.sequence,
             lead=self.me,
@@ -306,7 +309,7 @@ class Lead:
             version=changes.version,
             synced=changes.version == self.ledger.version,
             claims_fingerprint=self.ledger.claims_fingerprint,
-            hub_rate_bytes_per_s=self._hub_share(member),
+            hub_rate_bytes_per_s=self._cluster.hub_share(self.leases.holders | {member}),
             hub_pause_s=max(0.0, self._hub_pause_until - now),
             report_every_s=self._report_every_s,
             fetchers=len(self.standings.fetchers()),
@@ -442,8 +445,3 @@ class Lead:
     def _undecided(self) -> PieceSet:
         """Disputed pieces that a further fetch by somebody could still decide."""
         return audit.undecided(self.ledger, self._trusted_fetchers()) if self.ledger.disputed else 0
-
-    def _hub_share(self, member: str) -> float:
-        """The cluster's limit shared out evenly over all that fetch, for this blob or another."""
-        sharing = self.leases.holders | (self._cluster.hub_busy & self._cluster.live) | {member}
-        return self._cluster.hub_down_cluster / len(sharing)

@@ -36,6 +36,11 @@ class LiveMembersChanged:
     live: frozenset[str]
     hub_down_cluster: float = 0.0
     hub_busy: frozenset[str] = frozenset()
+
+    def hub_share(self, fetching: frozenset[str]) -> float:
+        """The cluster's limit shared out evenly over all that fetch, for this blob or another."""
+        return self.hub_down_cluster / len(fetching | (self.hub_busy & self.live))
+
     draining: frozenset[str] = frozenset()
     zones: Mapping[str, str] = field(default_factory=dict)
 

@@ -136,6 +136,11 @@ class Ledger:
         """Every piece has an agreed digest: the sealed swarm's metainfo can be made."""
         return self.agreed == piece_set.full(self.pieces)
 
+    @property
+    def unclaimed(self) -> PieceSet:
+        """Pieces that nobody said anything about."""
+        return piece_set.full(self.pieces) & ~(self.agreed | self.disputed)
+
     def verdict(self, piece: int) -> Verdict:
         decision = self._decisions.get(piece)
         return Verdict.UNKNOWN if decision is None else decision.verdict

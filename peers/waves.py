@@ -1,11 +1,13 @@
 """When a lead answers the requests it holds back: what came in between goes out together.
 
-News that a member can act on (a lease to be had or lost, a swarm that ended) goes out soon; claims, by which a member
-only checks what it has got, wait longer for each other, for every one of them would cost a round trip per member. The
-last ones of a blob do not wait: everybody needs them to finish. Times are monotonic seconds.
+News that a member can act on (a lease to be had or lost, none left to be had, a swarm that ended) goes out soon. Claims,
+by which a member only checks what it has got, wait longer for each other: every one of them would cost a round trip per
+member. The last ones of a blob do not wait, since everybody needs them to finish. Times are monotonic seconds.
 """
 
 from __future__ import annotations
+
+from peers.piece_set import PieceSet
 
 NEWS_GAP_S = 0.1
 """Held-back answers go out in waves at most this often, so that one event does not cost a round trip per member."""
@@ -24,13 +26,25 @@ class Waves:
         self._last = now - NEWS_GAP_S
         self._last_claims = now - CLAIMS_GAP_S
         self._claims_held = False
+        self._expecting: set[str] = set()
+
+    def told(self, member: str, unleased: bool) -> None:
+        """The member was answered; ``unleased``: there are pieces to be had from the Hub yet."""
+        (self._expecting.add if unleased else self._expecting.discard)(member)
+
+    def expects(self, member: str) -> bool:
+        """Whether the member believes that there are. One that knows better turns to its next blob."""
+        return member in self._expecting
+
+    def forget(self, member: str) -> None:
+        self._expecting.discard(member)
 
     def is_due(self, now: float) -> bool:
         return (self.news and now >= self._last + NEWS_GAP_S) or self._claims_due(now)
 
-    def carries_claims(self, now: float, all_claimed: bool) -> bool:
-        """Whether claims alone are worth an answer now. ``all_claimed``: there is a claim for every piece."""
-        return all_claimed or now >= self._last_claims + CLAIMS_GAP_S
+    def carries_claims(self, now: float, unclaimed: PieceSet) -> bool:
+        """Whether claims alone are worth an answer now. ``unclaimed``: the pieces that have none yet."""
+        return not unclaimed or now >= self._last_claims + CLAIMS_GAP_S
 
     def went(self, now: float, with_claims: bool, held_back: bool) -> None:
         """A wave went out. ``held_back``: somebody lacks claims that it did not carry."""

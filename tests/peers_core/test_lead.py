@@ -208,6 +208,19 @@ def test_the_last_claims_of_a_blob_and_a_lease_to_be_had_do_not_wait_for_further
     assert one_answer(told).synced
 
 
+def test_who_waits_for_a_lease_hears_soon_that_none_is_left() -> None:
+    lead = settled(SECOND, THIRD)
+    ask(lead, report(FIRST, *range(1, PIECES), claims=(claim(1, FIRST),)), 2.0)
+    assert one_answer(ask(lead, report(THIRD), 2.1)).unleased
+    assert one_answer(ask(lead, report(SECOND), 2.1, room=1)).leases
+    assert answers(ask(lead, report(THIRD), 2.1, version=1, version_term=1, room=1, wait_s=5.0)) == []
+    ask(lead, report(FIRST, *range(1, PIECES), claims=(claim(2, FIRST),)), 2.11)
+    told = one_answer(lead.handle(LeadTicked(), 2.11 + NEWS_GAP_S))
+    assert (told.unleased, told.leases) == (False, ())
+    again = ask(lead, report(THIRD), 2.3, version=told.version, version_term=1, room=1, wait_s=5.0)
+    assert answers([*again, *lead.handle(LeadTicked(), 2.3 + NEWS_GAP_S)]) == []
+
+
 def test_without_news_a_request_is_answered_when_it_waited_long_enough() -> None:
     lead = settled(SECOND)
     assert answers(ask(lead, report(SECOND, *EVERYTHING), 0.0, wait_s=3.0)) == []

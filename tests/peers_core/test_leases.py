@@ -10,6 +10,7 @@ from peers.leases import (
     OVERDUE_S,
     PROGRESS_EXPECTED_S,
     QUIET_S,
+    RATE_MEMORY_S,
     LeaseTable,
     lease_pieces,
 )
@@ -98,6 +99,14 @@ def test_what_a_member_holds_is_no_longer_leased(table: LeaseTable) -> None:
     table.settle("a", 0b1111, 2.0)
     assert table.of("a") == ()
     assert table.rate_bytes_per_s(2.0) > 0
+
+
+def test_the_rate_is_what_was_expected_until_enough_was_measured(table: LeaseTable) -> None:
+    table.expected_bytes_per_s = 1000.0
+    assert table.rate_bytes_per_s(50.0) == 1000.0, "nothing was granted yet"
+    table.grant("a", Span(0, 1), 50.0)
+    assert table.rate_bytes_per_s(50.0) == 1000.0
+    assert table.rate_bytes_per_s(50.0 + 10 * RATE_MEMORY_S) < 1.0, "it fades when nothing comes"
 
 
 def test_pieces_fetched_again_to_compare_do_not_end_by_being_held(table: LeaseTable) -> None:
