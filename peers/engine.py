@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from peers.session import Session
 from peers.settings import CannotListen, EngineOptions, Settings, session_settings
 from peers.swarm import (
     UNFLUSHED_BYTES_MAX,
+    ConnectionsEnded,
     Endpoint,
     EventSink,
     Flushed,
@@ -202,6 +203,9 @@ class Engine:
 
     async def close(self, blob: str, kind: Kind) -> None:
         if (torrent := self._torrents.get((kind, blob))) is not None:
+            if not torrent.ended:
+                torrent.ended = "closed"
+                await self._look_last(torrent)
             self._end(torrent, "closed")
             await _confirmed(asyncio.shield(torrent.removed), f"closing {blob}")
 
@@ -223,10 +227,10 @@ class Engine:
 
     async def stats(self) -> SwarmStats:
         asked = [self._ask_counters(line) for line in self._lines.values()]
-        tables = [asyncio.to_thread(line.session.peers) for line in self._lines.values()]
-        peers = [peer for table in await asyncio.gather(*tables) for peer in table]
         await asyncio.wait(asked, timeout=STATS_TIMEOUT_S)
         counters = [line.counters for line in self._lines.values()]
+        tables = [asyncio.to_thread(line.session.peers) for line in self._lines.values()]
+        peers = [peer for table in await asyncio.gather(*tables) for peer in table]
         return SwarmStats(
             received_bytes=sum(each.received_bytes for each in counters),
             sent_bytes=sum(each.sent_bytes for each in counters),
@@ -365,6 +369,15 @@ class Engine:
         self._fail_waiting(torrent)
         kind, blob = torrent.key
         self._lines[kind].session.remove(blob)
+
+    async def _look_last(self, torrent: _Torrent) -> None:
+        """What the connections counted ends with them."""
+        kind, blob = torrent.key
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STATS_TIMEOUT_S):
+                connections = await asyncio.to_thread(self._lines[kind].session.peers, blob)
+                if connections and self._torrents.get(torrent.key) is torrent:
+                    self._emit(ConnectionsEnded(blob, kind, connections))
 
     def _forget(self, torrent: _Torrent) -> None:
         kind, blob = torrent.key

@@ -22,6 +22,7 @@ from peers.metainfo import Kind, Metainfo
 from peers.pieces import piece_span
 from peers.swarm import (
     UNFLUSHED_BYTES_MAX,
+    ConnectionsEnded,
     Endpoint,
     EventSink,
     Flushed,
@@ -193,6 +194,8 @@ class MemorySwarm:
         if (torrent := self._torrents.pop((kind, blob), None)) is None:
             return
         torrent.open = False
+        if connections := _connections(torrent):
+            self._emit(ConnectionsEnded(blob, kind, connections))
         self._hand_over.forget(torrent.key, SwarmClosed(blob, kind, "closed"))
         for endpoint in list(torrent.connections):
             self._disconnect(torrent, endpoint, "closed")
@@ -203,20 +206,7 @@ class MemorySwarm:
         self._receiving.limit_bytes_per_s = receive_bytes_per_s
 
     async def stats(self) -> SwarmStats:
-        peers = tuple(
-            PeerStats(
-                blob=torrent.metainfo.blob,
-                kind=torrent.metainfo.kind,
-                peer=endpoint,
-                tag=endpoint.host,
-                received_bytes=connection.received_bytes,
-                sent_bytes=connection.sent_bytes,
-                receive_rate_bytes_per_s=0,  # a rate needs a window of time; simulations take the counters
-                send_rate_bytes_per_s=0,
-            )
-            for torrent in self._torrents.values()
-            for endpoint, connection in torrent.connections.items()
-        )
+        peers = tuple(peer for torrent in self._torrents.values() for peer in _connections(torrent))
         return SwarmStats(self._received_bytes, self._sent_bytes, peers)
 
     async def shutdown(self, timeout_s: float) -> None:
@@ -329,3 +319,19 @@ def _rarest_missing(torrent: _Torrent, sender: _Torrent) -> int | None:
         if not torrent.held[index] and torrent.wanted[index] and sender.held[index] and index not in asked
     )
     return min(missing, key=lambda index: sum(held[index] for held in peers), default=None)
+
+
+def _connections(torrent: _Torrent) -> tuple[PeerStats, ...]:
+    return tuple(
+        PeerStats(
+            blob=torrent.metainfo.blob,
+            kind=torrent.metainfo.kind,
+            peer=endpoint,
+            tag=endpoint.host,
+            received_bytes=connection.received_bytes,
+            sent_bytes=connection.sent_bytes,
+            receive_rate_bytes_per_s=0,  # a rate needs a window of time; simulations take the counters
+            send_rate_bytes_per_s=0,
+        )
+        for endpoint, connection in torrent.connections.items()
+    )

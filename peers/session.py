@@ -138,20 +138,22 @@ class Session:
         if (handle := self._handles.get(blob)) is not None:
             handle.post_status()
 
-    def peers(self) -> tuple[PeerStats, ...]:
-        """The connections of this moment whose handshake is done.
+    def peers(self, blob: str | None = None) -> tuple[PeerStats, ...]:
+        """The connections of this moment whose handshake is done, of one swarm or of all.
 
         Waits for the network thread, without the interpreter: call it in a thread. (The binding cannot
         convert what the asynchronous `post_peer_info` answers.)
         """
         table: list[PeerStats] = []
-        for blob, handle in list(self._handles.items()):
+        for name, handle in list(self._handles.items()):
+            if blob not in (None, name):
+                continue
             try:
                 connections = handle.get_peer_info()
             except RuntimeError:  # invalid handle: removed since
                 continue
             unfinished = lt.peer_info.connecting | lt.peer_info.handshake
-            table += [self._peer(blob, each) for each in connections if not each.flags & unfinished]
+            table += [self._peer(name, each) for each in connections if not each.flags & unfinished]
         return tuple(table)
 
     def ask_counters(self) -> None:

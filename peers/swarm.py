@@ -128,6 +128,34 @@ class PeerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerStats:
+    """One connection now. `tag` is what the peer says it is: a hint for display, forgeable, never evidence.
+
+    The byte counts are payload since the connection was made; they end with it.
+    """
+
+    blob: str
+    kind: Kind
+    peer: Endpoint
+    tag: str
+    received_bytes: int
+    sent_bytes: int
+    receive_rate_bytes_per_s: int
+    send_rate_bytes_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsEnded:
+    """This swarm is being closed here, and with it these connections: the last look at their counters.
+
+    Not told of a swarm that breaks or has none, or whose connections could not be looked at in time."""
+
+    blob: str
+    kind: Kind
+    connections: tuple[PeerStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ListenFailed:
     """A listening socket was lost after the start, for instance because its address went away."""
 
@@ -146,6 +174,7 @@ SwarmEvent: TypeAlias = (
     | TorrentBroken
     | PeerConnected
     | PeerDisconnected
+    | ConnectionsEnded
     | ListenFailed
 )
 
@@ -156,25 +185,8 @@ It must return at once and not raise. It may call nothing that waits: queue the 
 
 
 @dataclass(frozen=True, slots=True)
-class PeerStats:
-    """One connection now. `tag` is what the peer says it is: a hint for display, forgeable, never evidence.
-
-    The byte counts are payload since the connection was made; they end with it.
-    """
-
-    blob: str
-    kind: Kind
-    peer: Endpoint
-    tag: str
-    received_bytes: int
-    sent_bytes: int
-    receive_rate_bytes_per_s: int
-    send_rate_bytes_per_s: int
-
-
-@dataclass(frozen=True, slots=True)
 class SwarmStats:
-    """Payload moved since the start, closed swarms included, and the connections of this moment."""
+    """Payload moved since the start, closed swarms included, and the connections of a moment after that."""
 
     received_bytes: int
     sent_bytes: int

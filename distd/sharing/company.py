@@ -2,9 +2,8 @@
 
 BitTorrent's connections are mapped to members by the address connected to, else by the tag that the other
 side says of itself. Both are hints for display: a tag is forgeable and an incoming connection shows a
-port of the moment. Their bytes are added up from samples, because a connection's counters end with it: a lower
-bound. Small blobs, which come over the cluster's API, are counted as they pass. What a node got of each pull is
-counted exactly, in the pull.
+port of the moment. How their bytes are added up is told in `flows.py`. Small blobs, which come over the cluster's API, are
+counted as they pass. What a node got of each pull is counted in the pull.
 """
 
 from __future__ import annotations
@@ -12,81 +11,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
 
 from distd.api.schema import ClusterView, PeerAddresses, PeerView
 from distd.core.rates import Meter
 from distd.pulls.views import RATE_WINDOW_S, rfc3339
+from distd.sharing.flows import BUSY_SAMPLE_S, Flows
 from peers.cluster import Cluster, Member
 from peers.engine import Engine
 from peers.membership import MemberState
 from peers.settings import TAG_CHARACTERS
-from peers.swarm import PeerStats
-
-BUSY_SAMPLE_S = 0.25
-"""Between samples while connections come and go: what one moves after its last sample is not seen, and a
-blob's connections may live for a second."""
-STEADY_SAMPLE_S = 1.0
-STEADY_AFTER_S = 2.0
-"""Connections that are all older than that last for many seconds more, and a sample costs a millisecond."""
-IDLE_SAMPLE_S = 10.0
-"""While there are none; a new connection ends the wait."""
-
-
-class Flow:
-    """Between one member and this node."""
-
-    def __init__(self) -> None:
-        self.received = Meter()
-        self.sent = Meter()
-
-
-class Flows:
-    """Adds up samples of connections. Pure: feed it `observe`, read `of`."""
-
-    def __init__(self) -> None:
-        self._flows: dict[str, Flow] = {}
-        self._seen: dict[tuple[str, ...], tuple[int, int]] = {}
-        self._changed_at = float("-inf")
-
-    def pause_s(self, now: float) -> float:
-        """How long the next sample may be waited for."""
-        if not self._seen:
-            return IDLE_SAMPLE_S
-        return BUSY_SAMPLE_S if now - self._changed_at < STEADY_AFTER_S else STEADY_SAMPLE_S
-
-    def of(self, member: str) -> Flow:
-        return self._flows.get(member) or Flow()
-
-    def all(self) -> dict[str, Flow]:
-        return dict(self._flows)
-
-    def moved(self, member: str, received_bytes: int, sent_bytes: int, now: float) -> None:
-        """Besides all connections of BitTorrent."""
-        flow = self._flows.setdefault(member, Flow())
-        flow.received.add(received_bytes, now)
-        flow.sent.add(sent_bytes, now)
-
-    def observe(self, connections: Iterable[PeerStats], owners: Mapping[str, str], now: float) -> None:
-        """`owners`: address (`host:port`) or tag -> member; who is in neither is left out."""
-        seen: dict[tuple[str, ...], tuple[int, int]] = {}
-        for each in connections:
-            owner = owners.get(str(each.peer)) or owners.get(each.tag)
-            if owner is None:
-                continue
-            key = (each.kind.value, each.blob, str(each.peer))
-            received, sent = seen[key] = (each.received_bytes, each.sent_bytes)
-            before = self._seen.get(key, (0, 0))
-            if received < before[0] or sent < before[1]:
-                before = (0, 0)  # connected anew
-            flow = self._flows.setdefault(owner, Flow())
-            flow.received.add(received - before[0], now)
-            flow.sent.add(sent - before[1], now)
-        if seen.keys() != self._seen.keys():
-            self._changed_at = now
-        self._seen = seen
+from peers.swarm import ConnectionsEnded, PeerConnected, SwarmEvent
 
 
 class Company:
@@ -98,10 +35,16 @@ class Company:
         self._name = name
         self._flows = Flows()
         self._connected = asyncio.Event()
+        self._sampling = asyncio.Lock()
 
-    def peer_connected(self) -> None:
-        """The engine says so: sampling begins at once."""
-        self._connected.set()
+    def swarm_event(self, happened: SwarmEvent) -> None:
+        """Given to the engine as its sink."""
+        match happened:
+            case PeerConnected():
+                self._connected.set()
+            case ConnectionsEnded(blob, kind, connections):
+                owners = owners_of(self._cluster.members(), self._cluster.me)
+                self._flows.ended(kind, blob, connections, owners, time.monotonic())
 
     def small_received(self, member: str, size_bytes: int) -> None:
         self._flows.moved(member, size_bytes, 0, time.monotonic())
@@ -149,9 +92,11 @@ class Company:
         return {name: (flow.received, flow.sent) for name, flow in self._flows.all().items()}
 
     async def _sample(self) -> None:
-        stats = await self._engine.stats()
-        owners = owners_of(self._cluster.members(), self._cluster.me)
-        self._flows.observe(stats.peers, owners, time.monotonic())
+        async with self._sampling:  # an older sample after a newer one would look like new connections
+            began = time.monotonic()
+            stats = await self._engine.stats()
+            owners = owners_of(self._cluster.members(), self._cluster.me)
+            self._flows.observe(stats, owners, began, time.monotonic())
 
     def _peer(self, member: Member, now: float, wall: float) -> PeerView:
         flow, facts = self._flows.of(member.name), member.facts

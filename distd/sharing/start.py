@@ -34,7 +34,7 @@ from peers.membership import MemberFacts
 from peers.metainfo import Kind
 from peers.resolving import outward
 from peers.settings import EngineOptions
-from peers.swarm import Endpoint, HashFailed, PeerConnected, SwarmError, SwarmEvent
+from peers.swarm import Endpoint, HashFailed, SwarmError, SwarmEvent
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,7 @@ async def open_sharing(
                 tally.piece_rejected("peers")
             for sharing, company in late:
                 sharing.swarm_event(happened)
-                if isinstance(happened, PeerConnected):
-                    company.peer_connected()
+                company.swarm_event(happened)
 
         host, port = split_listen(config.swarm.listen)
         engine = await Engine.start(

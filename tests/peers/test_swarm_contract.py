@@ -14,6 +14,7 @@ import pytest
 from peers.metainfo import Kind
 from peers.swarm import (
     UNFLUSHED_BYTES_MAX,
+    ConnectionsEnded,
     Flushed,
     HashFailed,
     JournalMismatch,
@@ -397,6 +398,10 @@ async def test_statistics_count_payload_by_peer_and_in_total(world: World) -> No
     await reader.swarm.close(BLOB, Kind.HOT)
     assert (await reader.swarm.stats()).received_bytes == len(CONTENT)
     assert (await reader.swarm.stats()).peers == ()
+    (last,) = reader.saw(ConnectionsEnded)
+    assert [(peer.peer, peer.received_bytes) for peer in last.connections] == [
+        (seed.endpoint(Kind.HOT), len(CONTENT))
+    ]
 
 
 async def test_shutdown_closes_what_is_open_and_says_so(world: World) -> None:

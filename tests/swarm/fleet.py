@@ -228,6 +228,33 @@ def complete(ended: Iterable[Ended], repo: HubRepo) -> None:
         assert_all_visible_is_right(each.node.hub_dir, each.node.store_dir)
 
 
+def counted_over_all_lives(ended: Iterable[Ended], repo: HubRepo) -> None:
+    """After kills and restarts too each byte of the large file is counted where it came from, none as found on the disk.
+
+    Small files may be: a member that fetched one for others before it pulled itself has it already.
+    """
+    views = [each.view for each in ended]
+    small_bytes = repo.size_bytes - largest(repo)[0].stat().st_size
+    assert all(view["bytes_reused"] <= small_bytes for view in views), views
+    assert sum(view["bytes_from_hub"] for view in views) <= repo.sent_bytes()
+
+
+def counters_agree(nodes: Sequence[DaemonProcess], accepted: Mapping[DaemonProcess, int]) -> None:
+    """Since these daemons started: what members say to have got is what members say to have sent, to the byte, and each
+    got no less than what its pulls `accepted`."""
+
+    def look() -> bool:
+        peers = [peer for node in nodes for peer in node.get("/v1/peers")["items"] if not peer["is_self"]]
+        received, sent = (sum(peer[f"{way}_bytes"] for peer in peers) for way in ("received", "sent"))
+        return bool(received == sent)
+
+    until(look, "the members to agree on what moved between them")
+    for node, accepted_bytes in accepted.items():
+        by_member = node.metrics().by_label("distd_peer_received_bytes_total")
+        assert set(by_member) <= {f"n{number}" for number in range(len(nodes))}
+        assert sum(by_member.values()) >= accepted_bytes
+
+
 def sha256_of_files(directory: Path) -> dict[str, str]:
     return {
         path.relative_to(directory).as_posix(): _sha256(path)
