@@ -67,6 +67,7 @@ from distd.sharing.health import cluster_checks
 from distd.sharing.leaving import Leaving
 from distd.sharing.once import AskedOnce, open_asked_once
 from distd.sharing.prefetch_calls import MemberColleagues
+from distd.sharing.rechecks import Rechecks
 from distd.sharing.remote_nodes import MemberCircle, RemoteNodes
 from distd.sharing.remote_pulls import RemotePulls
 from distd.sharing.start import Membership, open_sharing
@@ -247,6 +248,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     draining = DrainService(DrainTable(database))
     if member:
         member.sharing.suspects.ban = peering.ban
+        peering.check = Rechecks(member.sharing.suspects, blobs).check
     bandwidth = member.bandwidth if member else LoneBandwidth(pacers.hub)
     limits = LimitService(config.limits, LimitTable(database), bandwidth)
     await limits.open()
@@ -381,7 +383,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     # A member that starts knows nobody yet, and would run for itself what another runs for all.
     watching += [prefetch.watch(begin_after_s=MEETING_S if member else 0.0)]
     watching += [history.watch(), forecasts.watch(pulls.active), scrub.watch(), changes.watch()]
-    watching += [stalls.watch(pulls.active), draining.watch()]
+    watching += [stalls.watch(pulls.active), draining.watch(), peering.watch()]
     for background in (node.watch(), limits.watch(), eviction.watch(), _prepare_quietly(resolver), *watching):
         stack.callback(asyncio.create_task(background).cancel)
     api_token = read_token(config.api.token_file) if config.api.token_file else None

@@ -265,13 +265,15 @@ class Cluster:
         sink: Sink,
         limit_bytes: int,
         timeout_s: float = 30.0,
+        *,
+        banned_too: bool = False,
     ) -> int:
         """Stream from another live member into ``sink``, which gets proven bytes only, in parts of up to 1 MiB.
 
         ``timeout_s`` bounds the wait for each part. Returns how many bytes came. Raises as `call`, and what the sink
         raises; what the sink got before a failure is genuine.
         """
-        address = self._address_of(member)
+        address = self._address_of(member, banned_too=banned_too)
         with self._shunning.asking(member):
             return await self._client.fetch(address, member, name, query, sink, limit_bytes, timeout_s)
 
@@ -357,9 +359,9 @@ class Cluster:
             host = outward
         return addresses.join(host, port)
 
-    def _address_of(self, member: str) -> str:
+    def _address_of(self, member: str, *, banned_too: bool = False) -> str:
         entry = self._running.table.entry(member)
-        if (reason := self.bans.get(member)) is not None:
+        if (reason := self.bans.get(member)) is not None and not banned_too:
             raise MemberBanned(member, reason)
         if entry is None or not entry.live:
             raise MemberUnknown(member)

@@ -77,6 +77,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "GET /v1/peers": schema.PeerView,
     "GET /v1/audit": audit_schema.AuditView,
     "GET /v1/bans": peer_schema.BanView,
+    "POST /v1/peers/{name}/recheck": peer_schema.RecheckView,
     "GET /v1/peers/{name}/drain": peer_schema.DrainView,
     "GET /v1/doctor": schema.Finding,
     "GET /v1/limits": schema.LimitsView,

@@ -20,7 +20,15 @@ from distd.api.audit_schema import AuditView
 from distd.api.housekeeping_schema import AdoptRequest, AdoptView, GcRequest, GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
 from distd.api.parameters import parameter
-from distd.api.peer_schema import BanRequest, BanView, BanWord, DrainView, ForgottenView, NodeBanView
+from distd.api.peer_schema import (
+    BanRequest,
+    BanView,
+    BanWord,
+    DrainView,
+    ForgottenView,
+    NodeBanView,
+    RecheckView,
+)
 from distd.api.pull_routes import SELECTION
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.refusals import MODEL, Refusal, by_status, refusals
@@ -84,6 +92,7 @@ ROUTES: dict[str, Says] = {
     "DELETE /v1/peers/{name}": Says(ForgottenView),
     "PUT /v1/peers/{name}/ban": Says(BanWord, rows=NodeBanView, takes=BanRequest, query=AUDIENCE),
     "DELETE /v1/peers/{name}/ban": Says(BanWord, rows=NodeBanView, query=AUDIENCE),
+    "POST /v1/peers/{name}/recheck": Says(RecheckView),
     "GET /v1/peers/{name}/drain": Says(DrainView),
     "PUT /v1/peers/{name}/drain": Says(DrainView),
     "DELETE /v1/peers/{name}/drain": Says(DrainView),

@@ -28,6 +28,7 @@ class PeerRoutes:
             Route("GET", one + "/drain", self.drain_view, "how far the member is on its way out of service"),
             Route("PUT", one + "/drain", self.drain, "take the member out of service", "drain"),
             Route("DELETE", one + "/drain", self.undrain, "take it back into service", "undrain"),
+            Route("POST", one + "/recheck", self.recheck, "ask a member banned on evidence again", "recheck"),
             Route("DELETE", one, self.forget, "drop a dead member from everybody's list", "forget"),
         ]
 
@@ -53,6 +54,10 @@ class PeerRoutes:
             return answer(Page(list(await self._nodes.unban(*meant, member)), None))
         await self._peering.unban(member, actor())
         return answer(BanWord(None))
+
+    async def recheck(self, request: web.Request) -> web.Response:
+        only_parameters(request)
+        return answer(await self._peering.recheck(request.match_info["name"], actor()))
 
     async def drain_view(self, request: web.Request) -> web.Response:
         return await self._drain(request, None)

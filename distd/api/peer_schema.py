@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -27,6 +27,16 @@ class BanView(Struct, frozen=True):
     by: str
     since: str
     evidence: tuple[str, ...]
+
+
+class RecheckView(Struct, frozen=True):
+    """What a member that was banned on evidence sent when asked again. `copies`: that were right; `ban` null: it is back."""
+
+    member: str
+    verdict: Literal["clean", "wrong", "unknown"]
+    copies: int
+    text: str
+    ban: BanView | None
 
 
 class BanWord(Struct, frozen=True):

@@ -14,7 +14,7 @@ from distd.api.event_schema import ServerEvent
 from distd.api.figures import Figures
 from distd.api.housekeeping_schema import AdoptView, GcView, ImportedView
 from distd.api.node_schema import NodeModelsView, NodePinView, NodeRemovedView, NodeStatusView, WaitView
-from distd.api.peer_schema import BanView, DrainView, NodeBanView
+from distd.api.peer_schema import BanView, DrainView, NodeBanView, RecheckView
 from distd.api.rate_schema import EstimateView, RateView
 from distd.api.schema import (
     Finding,
@@ -259,6 +259,9 @@ class Peering(Protocol):
 
     async def unban(self, member: str, by: str) -> None:
         """Idempotent. Raises NotFound for a member that nobody knows."""
+
+    async def recheck(self, member: str, by: str) -> RecheckView:
+        """Asks a member banned on evidence again, and lets it back when it is well. Raises NotFound, Conflict."""
 
     async def forget(self, member: str, by: str) -> None:
         """Everybody drops a dead member from its list. Raises NotFound, or Conflict while it is there."""

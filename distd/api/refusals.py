@@ -31,6 +31,7 @@ OWN: dict[str, tuple[str, ...]] = {
     f"DELETE {PEER}": ("not_found", "conflict"),
     f"PUT {PEER}/ban": ("not_found", "conflict"),
     f"DELETE {PEER}/ban": ("not_found",),
+    f"POST {PEER}/recheck": ("not_found", "conflict"),
     f"GET {PEER}/drain": ("not_found", "conflict"),
     f"PUT {PEER}/drain": ("not_found", "conflict"),
     f"DELETE {PEER}/drain": ("not_found", "conflict"),

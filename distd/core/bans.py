@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from distd.errors import Conflict, InvalidRequest
 
@@ -15,6 +16,12 @@ BANS_MAX = 1024
 """A quarter of the largest cluster: with more than that banned, the ban list is not what is wrong."""
 REASON_CHARS_MAX = 500
 """It is told to the banned member with every refusal, and stands in a table."""
+
+RECHECK_S = 3600.0
+RECHECK_S_MAX = 86_400.0
+"""Doubling between these: a module that fails at times passes a re-check at times, and is banned less and less often for it."""
+EVIDENCE_LINES_MAX = 10
+"""The first and the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,22 @@ class Ban:
     by: str
     since: float
     evidence: tuple[str, ...] = ()
+    checked: int = 0
+    """How often it was re-checked since and not found well, and banned before."""
+    checked_at: float = 0.0
+
+    def recheck_at(self) -> float:
+        """When it is asked again by itself."""
+        return max(self.since, self.checked_at) + min(RECHECK_S * 2.0 ** min(self.checked, 16), RECHECK_S_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a re-check came to. `copies`: that were right; `text`: what was seen, for people."""
+
+    verdict: Literal["clean", "wrong", "unknown"]
+    copies: int
+    text: str
 
 
 class BanList:
@@ -60,6 +83,10 @@ class BanList:
             raise Conflict(f"{BANS_MAX} members are banned here already: lift some bans (distctl peers bans)")
         self._bans[ban.member] = ban
         return True
+
+    def replace(self, ban: Ban) -> None:
+        """Of a member that is banned: what is known of it changed."""
+        self._bans[ban.member] = ban
 
     def lift(self, member: str) -> Ban | None:
         """The ban there was; None when there was none."""

@@ -89,14 +89,16 @@ class Suspects:
         for word in self._words:
             word.cancel()
 
-    async def ask(self, member: str, blob: Blob, piece: int) -> Testimony | None:
+    async def ask(self, member: str, blob: Blob, piece: int, *, banned_too: bool = False) -> Testimony | None:
         """What the member says of its copy and what it sends; None without an answer. Keeps no more than a part of it."""
         received = _Received()
         query = {"blob": blob.name, "size": str(blob.size_bytes), "piece": str(piece)}
         limit_bytes = _HEAD.size + blob.piece_len_bytes
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._cluster.fetch(member, COPY, query, received.take, limit_bytes)
+                await self._cluster.fetch(
+                    member, COPY, query, received.take, limit_bytes, banned_too=banned_too
+                )
         except (ClusterError, TimeoutError) as error:
             log.debug("%s sends no copy of piece %d of %s: %s", member, piece, blob.name, error)
             return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
 import pytest
 
+from distd.core.bans import Checked
 from tests.api.memory import MemoryBanTable, MemoryDaemon, peer
 
 Client = aiohttp.ClientSession
@@ -47,6 +49,44 @@ async def test_with_nodes_a_ban_has_a_row_for_each_but_the_member_itself(client:
     ]
     _, page = await asked(client, "DELETE", "/v1/peers/gpu-02/ban?nodes=all")
     assert [(row["name"], row["error"], row["ban"]) for row in page["items"]] == [("gpu-01", None, None)]
+
+
+async def test_who_was_banned_on_evidence_is_asked_again_and_let_back_when_it_is_well(
+    client: Client, daemon: MemoryDaemon
+) -> None:
+    recheck = "/v1/peers/gpu-02/recheck"
+    assert (await asked(client, "POST", recheck))[1]["code"] == "not_found"
+    seen: list[tuple[str, ...]] = []
+    found = [
+        Checked("wrong", 3, "piece 7 is wrong"),
+        Checked("unknown", 0, "silent"),
+        Checked("clean", 8, "all right"),
+    ]
+
+    async def check(member: str, evidence: Sequence[str]) -> Checked:
+        seen.append(tuple(evidence))
+        return found.pop(0)
+
+    daemon.peering.check = check
+    await daemon.peering.ban("gpu-02", "sends wrong bytes", "distd", ("blob b: piece 1",))
+    _, still = await asked(client, "POST", recheck)
+    assert (still["verdict"], still["ban"]["evidence"][1].partition("Z: ")[2]) == (
+        "wrong",
+        "piece 7 is wrong",
+    )
+    _, still = await asked(client, "POST", recheck)
+    assert (still["verdict"], len(still["ban"]["evidence"])) == ("unknown", 2)
+    assert await asked(client, "POST", recheck) == (
+        200,
+        {"member": "gpu-02", "verdict": "clean", "copies": 8, "text": "all right", "ban": None},
+    )
+    assert [len(evidence) for evidence in seen] == [1, 2, 2]
+    assert daemon.circle.banned == {}
+    lifted = next(entry for entry in daemon.audit_table.entries if entry.deed == "unban")
+    assert lifted.detail == "re-checked: all right; was: sends wrong bytes"
+
+    await daemon.peering.ban("gpu-02", "bad DIMM", "alice")
+    assert (await asked(client, "POST", recheck))[1]["code"] == "conflict"
 
 
 async def test_a_node_without_a_cluster_is_not_taken_out_of_service(client: Client) -> None:

@@ -147,12 +147,13 @@ async def test_what_the_state_of_things_forbids_is_a_conflict(
     daemon.pulls.complete("p0001")
     daemon.models.hold(Repo("model", "acme/tiny"))
     await daemon.models.pin(Repo("model", "acme/tiny"), None, True)
-    daemon.node.others = [peer("gpu-02")]
+    daemon.node.others = [peer("gpu-02"), peer("gpu-03")]
+    await daemon.peering.ban("gpu-03", "", "alice")
     (declared,) = daemon.prefetch.list()
     for module, bound in ((prefetch, "ENTRIES_MAX"), (waiting, "WAITERS_MAX"), (bans, "BANS_MAX")):
         monkeypatch.setattr(module, bound, 0)
     conflicts = all_of(409, "conflict")
-    assert len(conflicts) == 13
+    assert len(conflicts) == 14
     for name in conflicts:
         values = THERE | {"id": declared.id} if "prefetch" in name else THERE
         values = values | {"name": "gpu-02"} if "peers" in name else values
@@ -160,6 +161,8 @@ async def test_what_the_state_of_things_forbids_is_a_conflict(
             continue  # by what the port says, above
         if name in ("GET /v1/peers/{name}/drain", "DELETE /v1/peers/{name}/drain"):
             continue  # what another node refuses, which there is none of here
+        if name == "POST /v1/peers/{name}/recheck":
+            values = values | {"name": "gpu-03"}  # banned by a person, which nothing but a person undoes
         if name == "PUT /v1/peers/{name}/drain":
             values = values | {"name": "gpu-01"}
         assert await answered(client, name, values) == (409, "conflict"), name

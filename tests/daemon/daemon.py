@@ -114,6 +114,10 @@ class DaemonProcess:
         """Rotates the Hub token; the daemon reads the file at each use."""
         self.token_file.write_text(f"{token}\n")
 
+    def repair(self) -> None:
+        """From the next start on it runs without its wrapper."""
+        self._wrapper = ()
+
     def change(self, key: str, value: object) -> None:
         """A setting, from the next start on."""
         self._settings[key] = value

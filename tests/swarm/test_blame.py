@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.daemon.daemon import DaemonProcess, until
-from tests.daemon.repos import MIB, Repos
+from tests.daemon.repos import MIB, HubRepo, Repos
 from tests.hub import HubProcess
 from tests.swarm.fleet import Fleet, complete, hub_copies
 
@@ -68,3 +69,29 @@ def test_bad_members_are_named_with_evidence_and_the_good_publish(
         assert {f"member:{name}" for name in bad} <= counted
         if FULL:
             assert took_s <= SLOWER_MAX * clean_s
+        if FULL or os.environ.get("SWARM_STRICT"):
+            comes_back_when_it_is_well(fleet, repo)
+
+
+def comes_back_when_it_is_well(fleet: Fleet, repo: HubRepo) -> None:
+    """Asked again it is found wrong as before; repaired, with a right copy of its own, it is let back, and the audit says why."""
+    bad = f"n{GOOD}"
+    judge = next(node for node in fleet.nodes[:GOOD] if bad in banned_by(node))
+    recheck = f"/v1/peers/{bad}/recheck"
+    still = judge.post(recheck)
+    assert (still["verdict"], still["ban"]["member"]) in (("wrong", bad), ("unknown", bad)), still
+    repaired = fleet.nodes[GOOD]
+    repaired.kill9()
+    repaired.repair()
+    repaired.start()
+    repaired.pulled(repo.id)
+
+    def back() -> Any:
+        told = judge.post(recheck)
+        return told if told["ban"] is None else None
+
+    told = until(back, "the repaired one to be let back", NAMED_S)
+    assert (told["verdict"], bad in banned_by(judge)) == ("clean", False)
+    lifted, *_ = judge.get("/v1/audit?deed=unban")["items"]
+    assert (lifted["subject"], "copies asked for again, all right" in lifted["detail"]) == (bad, True)
+    assert "sends wrong bytes" in lifted["detail"]

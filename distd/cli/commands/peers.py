@@ -14,7 +14,7 @@ from distd.cli.fleet import audience, nodes_options, report_changes
 from distd.cli.options import Duration, Group, Settings, examples
 from distd.cli.output import document, note, say, table
 from distd.cli.text import safe, size
-from distd.errors import EXIT_TIMED_OUT
+from distd.errors import EXIT_FAILED, EXIT_TIMED_OUT
 from distd.units import format_duration, format_rate
 
 DRAIN_LOOKED_AT_S = 1.0
@@ -68,6 +68,26 @@ def unban(settings: Settings, member: str, nodes: str | None, zone: str | None) 
     meant = audience(nodes, zone)
     answered = settings.client().call("DELETE", _path(member, "/ban"), query=meant)
     _changed(settings, answered, meant, "unbanning", f"{member} is not banned")
+
+
+@command.command(epilog=examples("distctl peers recheck gpu-17"))
+@click.argument("member")
+@click.pass_obj
+def recheck(settings: Settings, member: str) -> None:
+    """Ask a member that was banned on evidence for copies again, and let it back when all are right.
+
+    On this node. It happens by itself too, an hour after the ban and ever more seldom. Exits with 1 when it stays banned.
+    """
+    answered = settings.client().call("POST", _path(member, "/recheck"))
+    if settings.json:
+        document(answered)
+    elif settings.quiet:
+        say(answered["verdict"])
+    else:
+        word = "stays banned" if answered["ban"] else "is not banned any more"
+        note(f"{safe(member)} {word}: {safe(answered['text'])}")
+    if answered["ban"]:
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 @command.command(epilog=examples("distctl peers bans"))
