@@ -91,7 +91,12 @@ class ArchiveService:
                 yield archive.entry(f"blobs/{etag}", size_bytes)
                 offset = 0
                 while offset < size_bytes:
-                    part = await asyncio.to_thread(os.pread, fd, min(PART_BYTES, size_bytes - offset), offset)
+                    try:
+                        part = await asyncio.to_thread(
+                            os.pread, fd, min(PART_BYTES, size_bytes - offset), offset
+                        )
+                    except OSError as error:
+                        raise StorageFailed(etag, error.strerror or str(error)) from error
                     if not part:
                         raise StorageFailed(etag, "the file became shorter while it was read")
                     offset += len(part)

@@ -50,15 +50,22 @@ class ArchiveRoutes:
         )
         response.content_length = found.size_bytes
         await response.prepare(request)
+        # The status is sent with the first byte: only a body that ends too early can tell the client what comes now. And
+        # nothing may be raised, because the answer about an error would be taken for the rest of the file.
         try:
             async for part in found.content:
                 await response.write(part)
             await response.write_eof()
+        except ConnectionError:
+            log.info("%s: the client left in the middle of the export", found.name)
         except DistdError as error:
-            # The status is sent already: only a body that ends too early can tell the client.
             log.error("%s: the export broke off: %s", found.name, error)
-            if request.transport is not None:
-                request.transport.close()
+        except Exception:
+            log.exception("%s: the export broke off", found.name)
+        else:
+            return response
+        if request.transport is not None:
+            request.transport.abort()  # at once: what is not sent yet would wait for a client that does not read
         return response
 
     async def import_(self, request: web.Request) -> web.Response:

@@ -403,13 +403,13 @@ class MemoryExport:
 
 
 class MemoryArchives:
-    """An export is the repo's name, a thousand times; with `breaks` it ends early. Imports are kept whole.
+    """An export is the repo's name, a thousand times; `breaks`, where a test sets it, ends it in the middle. Imports are kept whole.
 
     `refusal`, where a test sets it, is what comes of an import."""
 
     def __init__(self, models: MemoryModels) -> None:
         self.models = models
-        self.breaks = False
+        self.breaks: Exception | None = None
         self.refusal: DistdError | None = None
         self.imported: list[bytes] = []
 
@@ -420,7 +420,7 @@ class MemoryArchives:
     async def _content(self, word: bytes) -> AsyncIterator[bytes]:
         for number in range(1000):
             if self.breaks and number == 500:
-                raise StorageFailed("blob", "input/output error")
+                raise self.breaks
             yield word
 
     async def import_(self, chunks: AsyncIterator[bytes]) -> ImportedView:
