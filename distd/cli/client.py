@@ -11,6 +11,7 @@ import json
 import select
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -24,6 +25,11 @@ HUB_TIMEOUT_S = 300.0
 """For routes in which the daemon asks the Hub, with its own retries, before it answers."""
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """Largest answer read: a pull with the 200,000 files of the largest manifest takes some 60 MB."""
+
+LINE_BYTES_MAX = 64 * 1024 * 1024
+"""Of an event stream: one event is a line, and has all unfinished pulls."""
+SILENCE_MAX_S = 40.0
+"""An event stream says something every 15 s, or its daemon is gone without a word."""
 
 Query = Mapping[str, str | int | list[str]]
 
@@ -98,6 +104,34 @@ class Client:
             connection.close()
             raise
         return Streamed(connection, answer)
+
+    def events(self, path: str, last_id: str, timeout_s: float) -> EventLines | None:
+        """An event stream after the event `last_id` (empty: from the start); None when nothing will follow.
+
+        `timeout_s` is for the first line. Raises as `call`; close it.
+        """
+        connection = _connection(self._target, timeout_s)
+        try:
+            headers = self._headers() | {"Accept": "text/event-stream"}
+            connection.request(
+                "GET",
+                self._url(path, None),
+                headers=headers | ({"Last-Event-ID": last_id} if last_id else {}),
+            )
+            answer = connection.getresponse()
+            if answer.status == 200 and answer.headers.get_content_type() == "text/event-stream":
+                return EventLines(connection, answer)
+            raw = answer.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise DaemonUnreachable(self._target.unreachable(_reason(error))) from error
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        if answer.status != 204:
+            self._value(answer.status, answer.headers.get_content_type(), raw)
+        return None
 
     def upload(self, path: str, parts: Iterable[bytes], size_bytes: int | None) -> Any:
         """Sends `parts` as the body and returns the answer's JSON value; stops when the daemon answers before the end.
@@ -189,6 +223,31 @@ class Streamed:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+
+class EventLines:
+    """An event stream, line by line, which another thread may end."""
+
+    def __init__(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._answer = answer
+        self._sock = connection.sock
+
+    def lines(self) -> Iterator[bytes]:
+        """Raises DaemonUnreachable when the connection breaks, or is silent for too long. To be read to its end."""
+        try:
+            while line := self._answer.readline(LINE_BYTES_MAX):
+                self._sock.settimeout(SILENCE_MAX_S)
+                yield line
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DaemonUnreachable("the event stream broke off") from error
+        finally:
+            self._connection.close()
+
+    def close(self) -> None:
+        """Ends it for whoever reads it, in another thread too. That one closes the connection."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
 
 def pull_path(pull_id: str, rest: str = "") -> str:

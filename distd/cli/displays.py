@@ -15,7 +15,9 @@ LINE_INTERVAL_S = 10.0
 
 class Display(Protocol):
     poll_s: float
-    """How often to ask the daemon."""
+    """How often to ask a daemon that does not tell by itself."""
+    shows_files: bool
+    """Whether the files of a pull are looked at, which event streams do not tell."""
 
     def show(self, pull: dict[str, Any], now: float) -> None:
         """The pull as it is now; `now` in monotonic seconds."""
@@ -31,6 +33,7 @@ class LiveDisplay:
     """Redraws a few lines in place."""
 
     poll_s = 0.3
+    shows_files = True
 
     def __init__(self) -> None:
         self._area = LiveArea(sys.stderr)
@@ -50,6 +53,7 @@ class LineDisplay:
     """One line when the state changes and every ten seconds."""
 
     poll_s = 0.25
+    shows_files = False
 
     def __init__(self) -> None:
         self._state: object = None
@@ -73,6 +77,7 @@ class LineDisplay:
 
 class NoDisplay:
     poll_s = 0.25
+    shows_files = False
 
     def show(self, pull: dict[str, Any], now: float) -> None:
         return

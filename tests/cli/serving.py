@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from distd.api.schema import PullRequest
 from distd.api.server import serve
 from tests.api.memory import MemoryDaemon
 
@@ -44,12 +45,23 @@ class ServedDaemon:
         self._thread.join(WAIT_S)
         self._loop.close()
 
+    def submitted(self, repo: str) -> str:
+        """A pull's id."""
+        asked = self.memory.pulls.submit(PullRequest(repo=repo))
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result(WAIT_S).id
+
+    def later(self, after_s: float, call: Callable[[], object]) -> None:
+        """On the daemon's own loop."""
+        self._loop.call_soon_threadsafe(self._loop.call_later, after_s, call)
+
     async def _start(self) -> None:
         ports = self.memory
         app = ports.app(writable=True, token=self._token)
         self._stack = AsyncExitStack()
         listen = self.url.removeprefix("http://") or "127.0.0.1:0"
         bound = await self._stack.enter_async_context(serve(app, listen, self.socket))
+        watching = asyncio.create_task(ports.changes.watch())
+        self._stack.callback(watching.cancel)
         self.url = bound.url
 
     async def _stop(self) -> None:

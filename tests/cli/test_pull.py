@@ -268,7 +268,9 @@ def test_a_restart_of_the_daemon_is_waited_through(
 def test_a_pull_that_the_restarted_daemon_does_not_know_is_not_found(
     daemon: ServedDaemon, process: subprocess.Popen[str]
 ) -> None:
+    daemon.stop()
     daemon.memory.pulls.pulls.clear()
+    daemon.start()
     _, err = process.communicate(timeout=10)
     assert process.returncode == 4
     assert "no pull p0001" in err

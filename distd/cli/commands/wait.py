@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from distd.cli.events import Follower
 from distd.cli.failures import CommandFailed, DaemonUnreachable, ProblemAnswered
 from distd.cli.held import DEFAULT_REVISION, find_revision
 from distd.cli.options import Command, Duration, Settings, examples, parsed_repo, repo_argument
@@ -22,6 +24,9 @@ FIRST_PAUSE_S = 0.1
 PAUSE_MAX_S = 2.0
 """Between questions: a model server that starts two seconds later than it could loses nothing beside its loading."""
 PAUSE_GROWTH = 1.5
+TOLD_PAUSE_S = 5.0
+"""While the node tells what its pulls do: for what it gets otherwise, by `distctl import` for instance."""
+FINISHED = ("complete", "failed", "cancelled")
 ASK_TIMEOUT_S = 10.0
 NOTE_INTERVAL_S = 10.0
 """Between notes whose numbers alone changed."""
@@ -53,24 +58,46 @@ def command(settings: Settings, repo: str, type_: str, timeout_s: float | None, 
     notes = _Notes(settings.quiet)
     give_up_at = time.monotonic() + timeout_s if timeout_s is not None else None
     pause_s = FIRST_PAUSE_S
-    while True:
-        try:
-            held, missing = _look(client, parsed, revision, wanted)
-        except DaemonUnreachable as error:
-            held, missing = None, str(error)
-        if not missing:
-            break
-        notes.tell(missing)
-        left_s = give_up_at - time.monotonic() if give_up_at is not None else PAUSE_MAX_S
-        if left_s <= 0:
-            what = f"{safe(parsed.id)}@{safe(revision)}"
-            raise CommandFailed(f"timed out waiting for {what}: {missing}", EXIT_TIMED_OUT)
-        time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * PAUSE_GROWTH, PAUSE_MAX_S)
+    # What other nodes have published is not in this one's stream.
+    with Follower(client, "/v1/events") if not wanted else nullcontext() as follower:
+        while True:
+            try:
+                held, missing = _look(client, parsed, revision, wanted)
+            except DaemonUnreachable as error:
+                held, missing = None, str(error)
+            if not missing:
+                break
+            notes.tell(missing)
+            left_s = give_up_at - time.monotonic() if give_up_at is not None else TOLD_PAUSE_S
+            if left_s <= 0:
+                what = f"{safe(parsed.id)}@{safe(revision)}"
+                raise CommandFailed(f"timed out waiting for {what}: {missing}", EXIT_TIMED_OUT)
+            _pause(follower, parsed, pause_s, left_s)
+            pause_s = min(pause_s * PAUSE_GROWTH, PAUSE_MAX_S)
     if settings.json:
         document(held)
     elif held is not None:
         say(safe(held["snapshot_path"]))
+
+
+def _pause(follower: Follower | None, repo: Repo, pause_s: float, left_s: float) -> None:
+    """Until the node says that a pull of the repo has ended; where it says nothing by itself, for the pause."""
+    began = time.monotonic()
+    while True:
+        is_told = follower is not None and follower.is_open
+        due_s = min(TOLD_PAUSE_S if is_told else pause_s, left_s) - (time.monotonic() - began)
+        if due_s <= 0:
+            return
+        event = follower.next(due_s) if follower is not None else None
+        if event is None and not (follower is not None and follower.is_open):
+            time.sleep(min(due_s, pause_s))
+            return
+        if event and event.kind == "pull" and _is_end(event.data, repo):
+            return
+
+
+def _is_end(pull: dict[str, Any], repo: Repo) -> bool:
+    return pull["state"] in FINISHED and (pull["type"], pull["repo"]) == (repo.type, repo.id)
 
 
 def _look(client: Client, repo: Repo, revision: str, nodes: list[str]) -> tuple[dict[str, Any] | None, str]:
