@@ -21,6 +21,9 @@ REFUSALS_BEFORE_SOLO = 3
 SOLO_S = 10.0
 """How long a member leads itself before it looks for the cluster's lead again."""
 
+PASSED_MAX = 16
+"""Named to a candidate: with more on their way out at once, the candidate has heard of it."""
+
 
 class Following:
     """One member's choice of lead for one blob."""
@@ -30,7 +33,9 @@ class Following:
     ) -> None:
         self.blob = blob
         self.me = me
-        self._order = rendezvous.lead_order(blob, live | {me}, draining)
+        self._order: list[str] = []
+        self._passed: tuple[str, ...] = ()
+        self._set_order(live, draining)
         self._left_out: frozenset[str] = frozenset()
         self._hint: str | None = None
         self._failures = 0
@@ -54,13 +59,23 @@ class Following:
         return min((when for when in times if when > now), default=float("inf"))
 
     def unreachable(self, now: float) -> tuple[str, ...]:
-        """Members passed over at the moment, for the next candidate to know why it is asked."""
-        return tuple(sorted(member for member, until in self._avoided.items() if until > now))
+        """Members passed over at the moment, for the next candidate to know why it is asked: it may not have heard yet that
+        they are on their way out of service."""
+        avoided = {member for member, until in self._avoided.items() if until > now}
+        return tuple(sorted(avoided.union(self._passed)))
 
     def live_changed(self, live: frozenset[str], draining: frozenset[str] = frozenset()) -> None:
         self._left_out = (self._left_out | frozenset(self._order)) - live
-        self._order = rendezvous.lead_order(self.blob, live | {self.me}, draining)
+        self._set_order(live, draining)
         self._hint = None
+
+    def _set_order(self, live: frozenset[str], draining: frozenset[str]) -> None:
+        self._order = rendezvous.lead_order(self.blob, live | {self.me}, draining)
+        if draining:
+            plain = rendezvous.order(self.blob, live | {self.me})
+            self._passed = tuple(plain[: plain.index(self._order[0])][:PASSED_MAX])
+        else:
+            self._passed = ()
 
     def answered(self) -> None:
         """The target answered as lead."""

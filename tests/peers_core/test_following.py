@@ -88,3 +88,10 @@ def test_a_member_does_not_pass_over_itself() -> None:
     me.failed(FIRST, 0.0)
     me.failed(FIRST, 0.0)
     assert me.target(0.0) == FIRST
+
+
+def test_a_candidate_that_has_not_heard_of_a_drain_is_told_whom_it_replaces() -> None:
+    following = Following("blob", LAST, frozenset(MEMBERS), frozenset({FIRST, SECOND, FOURTH}))
+    assert (following.target(0.0), following.unreachable(0.0)) == (THIRD, tuple(sorted((FIRST, SECOND))))
+    following.live_changed(frozenset(MEMBERS))
+    assert following.unreachable(0.0) == ()

@@ -68,7 +68,7 @@ class Checks:
         """A lead granted: it must lead for this member, have kept its claims, and lease each piece once."""
         assert lead.lead is not None
         view = (lead.live - set(request.unreachable)) | {lead.name}
-        leader = rendezvous.choose(self._world.blob.name, view)
+        leader = rendezvous.lead_order(self._world.blob.name, view, lead.draining)[0]
         require(
             lead.name in (member, leader),
             "only the first live member leads others",

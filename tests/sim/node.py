@@ -104,6 +104,16 @@ class Node:
         )
 
     @property
+    def draining(self) -> frozenset[str]:
+        """Whom this member knows to be on the way out of service."""
+        return self._told.draining if self._told else frozenset()
+
+    def drain(self) -> None:
+        """Somebody takes this daemon out of service."""
+        self._hear(gossip.FactsChanged(replace(self.facts, draining=True)))
+        self.feed(event.AccessChanged(may_fetch=False))
+
+    @property
     def done(self) -> bool:
         return self.published or self.failure is not None
 
@@ -447,7 +457,7 @@ class Node:
             self._cluster = led.LiveMembersChanged(
                 self.live, told.hub_down_cluster, told.hub_busy, told.draining, told.zones
             )
-            self.feed(event.MembersChanged(self.live))
+            self.feed(event.MembersChanged(self.live, told.draining))
             self.feed_lead(self._cluster)
             if left_out and len(self.live) == 1:
                 self.feed(event.AccessChanged(may_fetch=False))

@@ -49,6 +49,24 @@ def test_the_death_of_the_lead_costs_at_most_what_was_in_flight() -> None:
     assert world.hub.sent_bytes <= 1.5 * world.blob.size_bytes
 
 
+def test_a_lead_taken_out_of_service_hands_on_what_it_has_and_is_not_missed() -> None:
+    world = cluster()
+    run_to(world, 2.0)
+    lead = lead_of(world)
+    drained = world.nodes[lead]
+    drained.drain()
+    run_to(world, world.now + 3.0)
+    fetched = sum(count for (name, _), count in world.hub.duplicates.items() if name == lead)
+    still = next(name for name in others(world, lead) if world.nodes[name].lead is not None)
+    assert world.nodes[still].lead is not None
+    assert not world.nodes[still].lead.leases.of(lead)
+    assert world.run(LONG_S)
+    assert_published(world, world.names)
+    after = sum(count for (name, _), count in world.hub.duplicates.items() if name == lead)
+    assert after == fetched, "nothing was leased to it any more"
+    assert world.hub.sent_bytes <= 1.02 * world.blob.size_bytes
+
+
 def test_a_restarted_member_fetches_nothing_that_it_had_journalled() -> None:
     world = cluster(shape=Shape(members=1, pieces=40))
     run_to(world, 4.0)
