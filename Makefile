@@ -11,7 +11,7 @@ FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
 BY_HAND := $(addprefix --ignore=tests/,swarm/test_partition.py fleet/test_addresses.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader crowd
+.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader crowd storms
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -62,6 +62,9 @@ sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one aga
 
 scale: setup ## simulated clusters of up to 1,000 members, a twentieth dying: what is said per member, as a curve (8 min)
 	@$(BIN)/python -m tests.sim.scale $(BENCH)
+
+storms: setup ## simulated clusters that hundreds join within a second, or in which members restart every few seconds (2 min)
+	@$(BIN)/python -m tests.sim.storms
 
 crowd: setup ## 64 real daemons on this machine, idle and pulling a small model while three die (5 GB of memory, 4 min)
 	@$(BIN)/python -m bench.crowd $(BENCH)

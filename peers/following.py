@@ -1,7 +1,7 @@
 """Whom a member asks for leases: the lead it believes in, and what it does when that one cannot be reached.
 
 The first live member in rendezvous order is asked. One that fails twice in a row is passed over for a while; one that
-refuses names whom to try instead. After a few refusals in a row (views differ, or only some can be reached) the member
+refuses names whom to try instead. After some refusals in a row (views differ, or only some can be reached) the member
 leads itself for a while: progress costs upstream bytes then, but never stalls. Times are monotonic seconds.
 """
 
@@ -15,8 +15,9 @@ FAILURES_BEFORE_AVOIDING = 2
 AVOID_S = 5.0
 """How long an unreachable lead is passed over before it is tried again."""
 
-REFUSALS_BEFORE_SOLO = 3
-"""Views of the membership differ for a few gossip rounds at most; following more hints than this finds no lead."""
+REFUSALS_BEFORE_SOLO = 8
+"""Each hint names a member further ahead, so a chain of them ends after about the logarithm of the members. With 3, of 200 that
+join within a second some led themselves, and the Hub sent a copy more (simulated)."""
 
 SOLO_S = 10.0
 """How long a member leads itself before it looks for the cluster's lead again."""

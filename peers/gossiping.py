@@ -145,7 +145,7 @@ class Gossiping:
             said, _ = wire.decode_gossip(body, self._wire_version)
         except wire.Unreadable as error:
             raise CallRefused("unreadable", str(error)) from error
-        self.take(gossip.GossipReceived(sender, said.lines))
+        self.take(gossip.GossipReceived(sender, said.lines, members=said.members))
         if self.table.entry(sender) is not None:
             self.contacts.setdefault(sender, Contact(0.0)).heard_at = self._clock()
         return self._written(self.table.answer(sender, said, self.now()), version)
@@ -208,7 +208,7 @@ class Gossiping:
         self._clocks.pop(address, None)
         if self._others_at(address, answered.by.name):
             self.take(gossip.GossipFailed(address))
-        self.take(gossip.GossipReceived(answered.by.name, told.lines, told.sums))
+        self.take(gossip.GossipReceived(answered.by.name, told.lines, told.sums, told.members))
         self._met(answered, clock_s - (asked_at + self._wall()) / 2)
         return True
 

@@ -2,7 +2,7 @@
 
 Every round each member talks with one random member. Both tell what is new, a bounded number of lines, and sums of their
 tables (`roster`): where these differ the one asked adds lines, so that nobody stays behind, and a calm cluster says the same
-whatever its size. Whole tables go to newcomers, to who was apart from the others for long, and to neighbours of wire version
+whatever its size. Whole tables are exchanged by newcomers, by who was apart from the others for long, and to neighbours of wire version
 0, who always send theirs. That somebody answers is the only sign of life; nobody tells it on.
 
 Each entry carries an incarnation number that only its owner raises. Of two entries for one member the one with the higher
@@ -46,10 +46,10 @@ DEAD_REMEMBERED_S = 86_400.0
 MEMBERS_MAX = 4096
 """Bounds the table and with it a whole one on its way (about half a megabyte); beyond it sites are meant to be joined by leads."""
 
-NEWS_MAX = 24
-"""Lines told unasked in one message, about 2 KB: in a storm news waits instead of growing what is said."""
+NEWS_MAX = 32
+"""Lines told unasked in one message, about 3 KB: in a storm news waits instead of growing what is said."""
 
-WHOLES_PER_ROUND = 16
+WHOLES_PER_ROUND = 64
 """Whole tables given away in a round: when hundreds join at once by one address, the further ones are told of some members,
 which they ask in turn."""
 
@@ -117,12 +117,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class GossipReceived:
-    """Lines told by ``sender`` arrived: as a request (then answer with `Membership.answer`), or as the answer to ours, with
-    the sums of its table."""
+    """Lines told by ``sender``, who knows so many members, arrived: as a request (then answer with `Membership.answer`), or as
+    the answer to ours, with the sums of its table."""
 
     sender: str
     table: Table
     sums: tuple[int, ...] = ()
+    members: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class Membership:
         self._told_version = -1
         self._banned: frozenset[str] = frozenset()
         self._apart_since: float | None = None
+        self._newcomer_until = now
         self._wholes_left = WHOLES_PER_ROUND
         self._put(me, now, is_news=False)
         for entry in known:
@@ -281,6 +283,9 @@ class Membership:
         wants_all = self._apart_since is not None and now - self._apart_since >= self._spread_s()
         if wants_all:
             self._apart_since = None
+        if now < self._newcomer_until:
+            # Hundreds that start at once know each other in a few rounds, before each looks for a lead by what it knows.
+            wants_all, lines = True, {entry.name: entry for entry in self.table()}
         return Said(tuple(lines.values()), self._roster.sums(), len(self._roster), wants_all)
 
     def answer(self, sender: str, asked: Said, now: float) -> Said:
@@ -290,7 +295,8 @@ class Membership:
         if asked.wants_all or 2 * asked.members < len(self._roster):
             lines = {entry.name: entry for entry in self._for_newcomer()}
         else:
-            differing = self._roster.told_about(asked.sums, now - self._spread_s(), self._rng)
+            behind = max(0, len(self._roster) - asked.members)
+            differing = self._roster.told_about(asked.sums, behind, now - self._spread_s(), self._rng)
             lines = {entry.name: entry for entry in differing}
         lines[self.me] = self._own
         told_of = self._roster.lines.get(sender)
@@ -327,9 +333,12 @@ class Membership:
         (self._suspects.add if entry.state is MemberState.SUSPECT else self._suspects.discard)(entry.name)
 
     def _heard(self, event: GossipReceived, now: float) -> None:
+        known = len(self._roster)
         if event.sender not in self._banned:
             for entry in event.table:
                 self._take(entry, now)
+        if event.members > max(known * 9 // 8, roster.SMALL_LINES):
+            self._newcomer_until = now + self._spread_s() / 2
         if event.sender in self._roster.lines:
             self._roster.lines[event.sender].failures = 0
         if event.sums:

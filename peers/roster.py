@@ -28,10 +28,10 @@ _SUM_MASK = (1 << 8 * SUM_BYTES) - 1
 SMALL_LINES = 32
 """Up to here an answer has all lines of all buckets that differ, as cheap as choosing among them."""
 
-ANSWERED_NEW_MAX = 24
-ANSWERED_OLD_MAX = 8
+ANSWERED_NEW_MAX = 48
+ANSWERED_OLD_MAX = 16
 """Lines of buckets that differ in an answer: those changed lately, which are most likely what the other lacks, and some of
-the others, so that whatever it lacks comes in the end."""
+the others, so that whatever it lacks comes in the end. Whoever knows fewer members is told so many more."""
 
 NEWS_TOLD_MORE = 2
 """Tellings beyond the logarithm of the size: without them one in some tens of members would have to ask."""
@@ -98,15 +98,17 @@ class Roster:
         pairs = enumerate(zip(self.sums(), sums, strict=True))
         return frozenset(bucket for bucket, (own, other) in pairs if own != other)
 
-    def told_about(self, sums: Sequence[int], lately: float, rng: random.Random) -> list[MemberEntry]:
-        """What a table with these sums may lack: all of the buckets that differ when small, else a bounded part, of which
-        most changed since ``lately``."""
+    def told_about(
+        self, sums: Sequence[int], behind: int, lately: float, rng: random.Random
+    ) -> list[MemberEntry]:
+        """What a table with these sums, and so many lines fewer, may lack: all of the buckets that differ when small, else
+        a bounded part, of which most changed since ``lately``."""
         buckets = self.differing(sums)
         lines = [line for name, line in self.lines.items() if _bucket(name) in buckets]
         if len(self) > SMALL_LINES:
             new = [line for line in lines if line.since >= lately]
             old = [line for line in lines if line.since < lately]
-            lines = _some(rng, new, ANSWERED_NEW_MAX) + _some(rng, old, ANSWERED_OLD_MAX)
+            lines = _some(rng, new, ANSWERED_NEW_MAX + behind) + _some(rng, old, ANSWERED_OLD_MAX)
         return [line.entry for line in lines]
 
     def check(self) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from peers import rendezvous
-from peers.following import AVOID_S, SOLO_S, Following
+from peers.following import AVOID_S, REFUSALS_BEFORE_SOLO, SOLO_S, Following
 
 MEMBERS = ["a", "b", "c", "d", "e"]
 FIRST, SECOND, THIRD, FOURTH, LAST = rendezvous.order("blob", MEMBERS)
@@ -75,10 +75,10 @@ def test_a_member_that_came_back_may_be_named_again(following: Following) -> Non
     assert (following.target(0.0), following.unreachable(0.0)) == (FIRST, ())
 
 
-def test_after_three_refusals_in_a_row_a_member_leads_itself_for_a_while(following: Following) -> None:
-    following.refused(FIRST, SECOND, 0.0)
-    following.refused(SECOND, THIRD, 0.0)
-    following.refused(THIRD, FIRST, 0.0)
+def test_after_some_refusals_in_a_row_a_member_leads_itself_for_a_while(following: Following) -> None:
+    for _ in range(REFUSALS_BEFORE_SOLO):
+        assert following.target(0.0) != LAST
+        following.refused(FIRST, SECOND, 0.0)
     assert following.target(0.0) == LAST
     assert following.target(SOLO_S) == FIRST
 

@@ -10,7 +10,7 @@ from peers.invariants import require
 from peers.ledger import Claim, Ledger
 from peers.member import BlobMember
 from peers.messages import LeadAnswer, LeadRequest, LeaseKey
-from peers.roster import SMALL_LINES
+from peers.roster import ANSWERED_NEW_MAX, ANSWERED_OLD_MAX, SMALL_LINES
 from peers.suspicion import Evidence
 from peers.swarm_choice import Stage
 from tests.sim import truth
@@ -23,7 +23,7 @@ THOROUGH_EVERY = 97
 """Events between two thorough checks of a node: these cost as much as a blob has pieces."""
 
 
-SAID_LINES_MAX = max(gossip.NEWS_MAX, SMALL_LINES) + 3
+SAID_LINES_MAX = max(gossip.NEWS_MAX, ANSWERED_NEW_MAX + ANSWERED_OLD_MAX, SMALL_LINES) + 3
 """Beside its news and differences a member tells its own line, and one that the other has to refute."""
 
 
@@ -122,13 +122,17 @@ class Checks:
 
     def gossip_said(self, node: Node, said: gossip.Said) -> None:
         require(
-            len(said.lines) <= SAID_LINES_MAX, "what is said is bounded", node=node.name, said=len(said.lines)
+            said.wants_all or len(said.lines) <= SAID_LINES_MAX,
+            "what is said is bounded",
+            node=node.name,
+            said=len(said.lines),
         )
 
     def gossip_answered(self, node: Node, asked: gossip.Said, answer: gossip.Said) -> None:
-        behind = not asked.sums or asked.wants_all or 2 * asked.members < answer.members
+        lacks_all = not asked.sums or asked.wants_all or 2 * asked.members < answer.members
+        at_most = SAID_LINES_MAX + max(0, answer.members - asked.members)
         require(
-            behind or len(answer.lines) <= SAID_LINES_MAX,
+            lacks_all or len(answer.lines) <= at_most,
             "whole tables go to those that lack them",
             node=node.name,
             said=len(answer.lines),

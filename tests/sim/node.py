@@ -121,6 +121,7 @@ class Node:
         """Start the daemon; ``known`` is what it remembers or is told of the cluster."""
         self.life += 1
         self.up = True
+        self._told = None
         entry = gossip.MemberEntry(self.name, self.started_ms, gossip.MemberState.ALIVE, self.facts)
         self.membership = self.world.membership_class(
             entry, self.world.names[:2], self.world.rng, self.world.now, known
@@ -470,7 +471,7 @@ class Node:
         said = self._as_written(action.said, other)
 
         def request() -> None:
-            other._hear(gossip.GossipReceived(self.name, said.lines))
+            other._hear(gossip.GossipReceived(self.name, said.lines, members=said.members))
             if other.membership is not None:
                 answered = other.membership.answer(self.name, said, self.world.now)
                 self.world.checks.gossip_answered(other, said, answered)
@@ -479,7 +480,7 @@ class Node:
 
         def answer(told: gossip.Said) -> None:
             arrived.append(True)
-            self._hear(gossip.GossipReceived(other.name, told.lines, told.sums))
+            self._hear(gossip.GossipReceived(other.name, told.lines, told.sums, told.members))
 
         def time_out() -> None:
             if not arrived:

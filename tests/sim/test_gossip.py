@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from peers.invariants import InvariantViolated, require
-from peers.membership import GossipReceived, MemberEntry, Membership, Said
+from peers.membership import WHOLES_PER_ROUND, GossipReceived, MemberEntry, Membership, MemberState, Said
 from peers.roster import BUCKETS, Roster
+from tests.sim import storms
 from tests.sim.traffic import Traffic
 from tests.sim.world import Shape, World
+
+GOSSIP_IN_A_STORM_MAX = 20_000.0
+"""Bytes per member and second: two tables of 50 lines and room."""
 
 AGREED_WITHIN_S = 60.0
 """After the last fault: a suspicion, a few tries at the dead, and the spreading of what they then say."""
@@ -144,9 +148,31 @@ def test_a_newcomer_gets_the_whole_table_at_once_and_of_hundreds_most_from_other
     table = world.nodes["n0"].membership
     assert table is not None
     sizes = []
-    for number in range(40):
+    for number in range(100):
         asked = Said((), (0,) * BUCKETS, members=1)
         table.handle(GossipReceived(f"new{number}", ()), 0.1)
         sizes.append(len(table.answer(f"new{number}", asked, 0.1).lines))
     assert sizes[:3] == [100, 100, 100]
-    assert max(sizes[20:]) < 40
+    assert max(sizes[WHOLES_PER_ROUND:]) < 40
+
+
+def test_after_a_storm_of_joiners_and_beside_flapping_members_all_publish_and_nobody_is_believed_dead() -> (
+    None
+):
+    for line in (storms.joining(10, 40), storms.flapping(24, 3, for_s=20.0)):
+        print(line)
+        assert storms.went_well(line), str(line)
+        assert line.gossip_bytes_per_s < GOSSIP_IN_A_STORM_MAX
+
+
+class ConfusedMembership(MeekMembership):
+    """Takes all for dead when one is silent, and nobody refutes."""
+
+    def _failed(self, address: str, now: float) -> None:
+        for entry in self.table():
+            if entry.name != self.me:
+                self._put(replace(entry, state=MemberState.DEAD), now)
+
+
+def test_that_the_storms_see_the_living_believed_dead() -> None:
+    assert storms.flapping(12, 2, for_s=20.0, membership=ConfusedMembership).falsely_dead
