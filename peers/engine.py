@@ -55,6 +55,9 @@ CONFIRM_TIMEOUT_S = 30.0
 STATS_TIMEOUT_S = 2.0
 """Statistics are asked for every second: rather the last counters than a queue of questions."""
 
+HELD_BACK_BYTES_PER_S = 64 * 1024
+"""Not nothing: a connection that stands still looks dead."""
+
 _WAKE_BYTES = 4096
 """Wake-ups taken at once; one byte is written per wake-up, and one look serves them all."""
 
@@ -119,6 +122,7 @@ class Engine:
         self._torrents: dict[tuple[Kind, str], _Torrent] = {}
         self._hand_over: HandOver[tuple[Kind, str]] = HandOver(UNFLUSHED_BYTES_MAX)
         self._limits = (0, 0)
+        self._held_back: set[tuple[Kind, str]] = set()
         self._tls = options.tls if options.encryption == "tls" else None
 
     @classmethod
@@ -217,6 +221,14 @@ class Engine:
         """From now on connections from and to these numeric hosts, and no others, are refused; open ones are closed."""
         for line in self._lines.values():
             line.session.refuse(hosts)
+
+    def hold_back(self, blobs: frozenset[str]) -> None:
+        """From now on next to nothing of these is taken from peers, and of all others as ever. Repeat it for swarms opened since."""
+        held_back = {key for key, torrent in self._torrents.items() if torrent.ready and key[1] in blobs}
+        for kind, blob in held_back ^ self._held_back:
+            rate = HELD_BACK_BYTES_PER_S if (kind, blob) in held_back else 0
+            self._lines[kind].session.limit_blob(blob, rate)
+        self._held_back = held_back
 
     def renew_certificate(self, tls: TlsIdentity) -> None:
         """Show this certificate from now on, in open swarms too; no connection ends. Without TLS nothing happens."""

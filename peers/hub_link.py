@@ -25,6 +25,10 @@ INTAKE_MEMORY_S = 3.0
 BEHIND_S_MAX = 3600.0
 """Behind by an hour or more is all the same."""
 
+YIELDS_S = 0.5
+"""A pull holds others back that are less urgent while it lacks so much of what members have, by what comes in now: less is on
+its way whatever is done, and a pull that only the Hub holds up leaves the members' links to others."""
+
 ANSWER_AWAITED_S = 3.0
 """A blob whose lead has not said so long whether anything is left does not keep the others waiting."""
 
@@ -44,6 +48,11 @@ class _Use:
     def pull(self) -> tuple[int, ...]:
         """What blobs of one pull have in common: all but the place in it and when they joined."""
         return self.order[:-2]
+
+    @property
+    def priority(self) -> int:
+        """Smaller is more urgent; 0 for blobs that no pull wants."""
+        return self.order[0] if self.pull else 0
 
 
 class HubLink:
@@ -124,8 +133,16 @@ class HubLink:
 
     def behind_s(self, now: float) -> float:
         """How long it takes until this member has what the others have, at the rate at which they send it."""
-        lacks_bytes = sum(use.lacks_bytes for use in self._uses.values())
+        held_back = self.held_back(now)
+        lacks_bytes = sum(use.lacks_bytes for blob, use in self._uses.items() if blob not in held_back)
         return min(lacks_bytes / max(self._intake(now), 1.0), BEHIND_S_MAX) if lacks_bytes else 0.0
+
+    def held_back(self, now: float) -> frozenset[str]:
+        """Blobs that leave what members send to a more urgent pull, which lacks much of what they have."""
+        much = self._intake(now) * YIELDS_S
+        starved = [use.priority for use in self._uses.values() if use.lacks_bytes > much]
+        urgent = min(starved, default=math.inf)
+        return frozenset(blob for blob, use in self._uses.items() if use.priority > urgent)
 
     def _intake(self, now: float) -> float:
         return self._intake_bytes_per_s * math.exp(-(now - self._taken_in_at) / INTAKE_MEMORY_S)

@@ -174,6 +174,11 @@ class Session:
             refused.add_rule(host, host, _BLOCKED)
         self._lt.set_ip_filter(refused)
 
+    def limit_blob(self, blob: str, receive_bytes_per_s: int) -> None:
+        """Bounds what comes of one blob, within the bound of all; 0 is no bound."""
+        if (handle := self._handles.get(blob)) is not None:
+            handle.set_download_limit(receive_bytes_per_s)
+
     def renew(self, tls: TlsIdentity) -> None:
         """Shows this certificate on connections from now on; those there are stay."""
         self._tls = tls

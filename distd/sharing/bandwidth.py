@@ -1,6 +1,6 @@
 """A member's limits put into effect: its part of the cluster's Hub bandwidth, and content between members.
 
-Content comes from members over two ways, the swarm engine and the cluster's API (small blobs); one limit is divided
+A pull that lacks what members have holds less urgent ones back. Content comes from members over two ways, the swarm engine and the cluster's API (small blobs); one limit is divided
 over both. Gossip, reports and questions are small and not counted.
 """
 
@@ -81,6 +81,7 @@ class MemberBandwidth:
         self._share.fetching(self._pacers.hub.in_use, now)
         self._pacers.hub.set_rate(lowest(self._limits.hub_down, self._share.rate(now)))
         self._divide()
+        self._engine.hold_back(self._sharing.means.link.held_back(now))
         self._tell(now)
 
     def _tell(self, now: float) -> None:

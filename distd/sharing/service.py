@@ -73,7 +73,7 @@ class Sharing:
         self._blobs = blobs
         self._ledgers = LedgerStore(blobs.ledgers_dir)
         self.suspects = Suspects(cluster, tally, holder=self._holder, working=self.working)
-        self._means = Means(
+        self.means = Means(
             blobs=blobs,
             ledgers=self._ledgers,
             fetcher=fetcher,
@@ -344,7 +344,7 @@ class Sharing:
         driver = BlobDriver(
             blob,
             remote,
-            self._means,
+            self.means,
             order=wanted.order if wanted else (),
             changed=self._driver_changed,
             tell=lambda event_, text: self._tell(blob.name, event_, text),

@@ -85,3 +85,21 @@ def test_a_member_is_behind_by_what_it_lacks_at_the_rate_at_which_it_gets_it(lin
     assert link.behind_s(29.0) == pytest.approx(40, rel=0.2)
     link.leave("first")
     assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)
+
+
+def test_a_pull_that_lacks_what_members_have_holds_less_urgent_ones_back() -> None:
+    link = HubLink()
+    link.join("bulk", (0, 1, 0), 0.0)
+    link.join("also", (0, 2, 0), 0.0)
+    link.join("urgent", (-10, 3, 0), 0.0)
+    link.lacks("bulk", 90_000_000)
+    assert link.held_back(0.0) == frozenset(), "nobody holds its like back"
+    for second in range(30):
+        link.took_in(10_000_000, float(second))
+    link.lacks("urgent", 1_000_000)
+    assert link.held_back(29.0) == frozenset(), "that little is on its way"
+    link.lacks("urgent", 40_000_000)
+    assert link.held_back(29.0) == {"bulk", "also"}
+    assert link.behind_s(29.0) == pytest.approx(4, rel=0.2), "what is held back does not make a member slow"
+    link.leave("urgent")
+    assert link.held_back(29.0) == frozenset()
