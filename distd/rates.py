@@ -2,7 +2,7 @@
 
 Sources: `hub` and `peers` (what this node got), `cluster` (what the whole cluster got from the Hub, as far as this node
 saw it), `peer` and `sent` (to and from one member), `hashing`; and for estimates only `hub_large` and `peers_large` (bytes while
-larger files came), `hub_files` and `peers_files` (tiny files, counted), `start` and `finish` (pulls, and what they took before the
+larger files came), `hub_capped` (the same under a limit), `hub_files` and `peers_files` (tiny files, counted), `start` and `finish` (pulls, and what they took before the
 first byte and after the last). A rate is amount over time in use: pauses do not count.
 """
 

@@ -93,6 +93,8 @@ class Speeds:
     """From the last byte hashed to published."""
     caps: tuple[Cap, ...] = ()
     """In order; the first begins at 0 or before. None: no limits at all."""
+    link: float | None = None
+    """What the Hub's link gave when no limit held it back; None is unknown."""
     disk_bound: bool = False
     """Hashing waits for the disk more than it computes."""
 
@@ -172,7 +174,7 @@ def before_pull(
             found.append(by_file)
         link = source.link
         if link is not None and link.rate > 0 and part.size_bytes > 0:
-            seconds, capped = _over_caps(part.size_bytes, link.rate, caps)
+            seconds, capped = _over_caps(part.size_bytes, link.rate, caps, link.rate)
             if seconds is None:
                 return None
             found.append((seconds, link.spread, "limit" if capped else "hub" if part is hub else "peer"))
@@ -204,40 +206,49 @@ def _arrival(load: Load, speeds: Speeds) -> tuple[float, float, Limit] | None:
         if 0 < load.hub_bytes < load.local_bytes:
             return None  # members send faster than the rest will come, and how fast that is nobody knows
         return by_local, local.spread, "peer" if speeds.from_peers >= MOSTLY else "intake"
-    by_hub, capped = _over_caps(load.hub_bytes, hub.rate, speeds.caps)
+    by_hub, capped = _over_caps(load.hub_bytes, hub.rate, speeds.caps, speeds.link)
     if by_hub is None:
         return None
     limit: Limit = "limit" if capped else "hub"
-    if by_local is None or local is None or capped or by_hub >= by_local:
-        # A moving limit binds both: what comes from the Hub is most of what comes in.
+    if by_local is None or local is None or capped or binds(hub.rate, speeds.caps) or by_hub >= by_local:
+        # A moving limit binds both, now and when it is another: what comes from the Hub is most of what comes in.
         return by_hub, hub.spread, limit
     if by_hub >= HUB_DECIDES * by_local:
         return by_local, local.spread, limit
     return by_local, local.spread, "peer" if speeds.from_peers >= MOSTLY else "intake"
 
 
-def _over_caps(size_bytes: float, rate: float, caps: Sequence[Cap]) -> tuple[float | None, bool]:
+def _over_caps(
+    size_bytes: float, rate: float, caps: Sequence[Cap], link: float | None = None
+) -> tuple[float | None, bool]:
     """Seconds for so many bytes at `rate` or what limits allow then, and whether a limit decides.
 
-    While a limit binds, what the link could do is unknown: past its end the rate counts on at what it was, so that
-    a window that opens can only bring the end nearer. A limit of later that is lower than `rate` slows it down.
+    While a limit binds, what the link could do is not seen: past its end it is what it was without (`link`), or where
+    that was never seen, goes on at `rate`, so that a window that opens can only bring the end nearer. A limit of later that is
+    lower slows it down.
     """
     if not caps:
         return size_bytes / rate, False
+    if binds(rate, caps) and link is not None:
+        rate = max(rate, link)
     at, left, capped_bytes = 0.0, size_bytes, 0.0
     for index, cap in enumerate(caps):
         until = caps[index + 1].starts_in_s if index + 1 < len(caps) else None
         allowed = rate if cap.rate is None else min(rate, cap.rate)
-        binds = cap.rate is not None and rate >= AT_LIMIT * cap.rate
         if allowed > 0 and (until is None or left <= allowed * (until - at)):
-            capped_bytes += left if binds else 0.0
+            capped_bytes += left if binds(rate, caps[index:]) else 0.0
             return at + left / allowed, capped_bytes > size_bytes / 2
         if until is None:
             return None, True
         moved = allowed * max(0.0, until - at)
-        capped_bytes += moved if binds else 0.0
+        capped_bytes += moved if binds(rate, caps[index:]) else 0.0
         left, at = left - moved, max(at, until)
     return None, True
+
+
+def binds(rate: float, caps: Sequence[Cap]) -> bool:
+    """Whether the first of the limits is what holds this rate where it is."""
+    return bool(caps) and caps[0].rate is not None and rate >= AT_LIMIT * caps[0].rate
 
 
 def _between(seconds: float, spread: float, finish_s: float, limit: Limit) -> Estimate | None:

@@ -48,7 +48,8 @@ def with_estimate(
 
 def _why_unknown(hub: Part, peers: Part, forecasts: Forecasts) -> str:
     knows = forecasts.has_measured
-    if hub.size_bytes and not (knows("hub_large") or knows("hub_files")):
+    knows_hub = knows("hub_large") or knows("hub_capped")
+    if hub.size_bytes and not (knows_hub or knows("hub_files")):
         return NO_HUB_YET
     if peers.size_bytes and not (knows("peers_large") or knows("peers_files")):
         return NO_PEERS_YET
@@ -56,7 +57,7 @@ def _why_unknown(hub: Part, peers: Part, forecasts: Forecasts) -> str:
         return NO_SMALL_FILES_YET
     if peers.files >= FILES_MANY and not knows("peers_files"):
         return NO_SMALL_FILES_YET
-    if hub.size_bytes > hub.file_bytes and not knows("hub_large"):
+    if hub.size_bytes > hub.file_bytes and not knows_hub:
         return NO_LARGE_FILE_YET
     if peers.size_bytes > peers.file_bytes and not knows("peers_large"):
         return NO_PEERS_YET

@@ -27,6 +27,7 @@ from distd.core.estimate import (
     Speed,
     Speeds,
     before_pull,
+    binds,
     error_ratio,
     estimate,
     run_down,
@@ -46,15 +47,19 @@ COST_SHARE = 20
 """A look takes at most a twentieth of the time: over a repo of a hundred thousand files it takes a third of a second."""
 LEDGER_LEARNT_S = 3.0
 """For so long after a blob is first seen its ledger is being learnt: that is not what members get meanwhile."""
+HASHING_S = 3.0
+"""So much hashing tells how fast it goes; at 1.7 GB/s it is most of a pull, on a busy processor some blocks."""
 PRIOR_SPREAD = 0.25
 """What a source gave the last times says this much about what it gives now."""
 SAID_MAX = 256
 """Estimates kept of a pull to be scored at its end; when there are more, every second one is dropped."""
 WORKING = ("downloading", "verifying", "publishing")
 
-Measured = Literal["hub_large", "hub_files", "peers_large", "peers_files", "hashing", "start", "finish"]
+Measured = Literal[
+    "hub_large", "hub_capped", "hub_files", "peers_large", "peers_files", "hashing", "start", "finish"
+]
 """What is remembered of a source, per second of use: its bytes while larger files come (tiny ones alone fill no link), and tiny
-files while many are left. `hub_` is what the cluster gets from the Hub, `peers_` what members send to this node."""
+files while many are left. `hub_capped` are bytes while a limit held them back, which say nothing about the link. `hub_` is what the cluster gets from the Hub, `peers_` what members send to this node."""
 
 
 class Past(Protocol):
@@ -106,6 +111,8 @@ class Forecasts:
         self._scored = scored
         self._local, self._cluster, self._files, self._hashing = Pace(), Pace(), Pace(), Pace()
         self._files_total = 0
+        self._hashed_before = (0, 0.0)
+        self._hash_recent = (0.0, 0.0)
         self._used: dict[Measured, float] = {}
         self._peers_before = 0
         self._own_before = 0
@@ -140,10 +147,13 @@ class Forecasts:
         if larger:
             self._local.observe(self._hub.total_bytes + self._peers.total_bytes, now)
             self._cluster.observe(self._of_cluster.total_bytes, now)
-            self._remember("hub_large", from_hub, now)
+            rate = self._cluster.rate()
+            is_capped = rate is not None and binds(rate, self._caps())
+            self._remember("hub_capped" if is_capped else "hub_large", from_hub, now)
             self._remember("peers_large", self._peers.total_bytes - self._peers_before, now)
         self._peers_before = self._peers.total_bytes
         self._count_files(pulls, max((load.files for load in loads.values()), default=0), now)
+        self._follow_hashing()
         usual = self._usual_hashing()
         backlog = sum(load.backlog_bytes for load in loads.values())
         if usual is not None and backlog > BACKLOG_S * usual:
@@ -172,7 +182,7 @@ class Forecasts:
         return before_pull(
             hub,
             peers,
-            Source(self._known("hub_large"), self._known("hub_files")),
+            Source(self._known_link(), self._known("hub_files")),
             Source(self._known("peers_large"), self._known("peers_files")),
             self._speeds(time.monotonic()),
             self._start_s(),
@@ -234,14 +244,25 @@ class Forecasts:
         if left >= FILES_MANY:
             self._remember("hub_files" if from_hub else "peers_files", got, now)
 
+    def _known_link(self) -> Speed | None:
+        return self._known("hub_large") or self._known("hub_capped")
+
     def _start_s(self) -> float:
         rate = self._past.rate("start")
         return 1 / rate if rate else 0.0
 
     def _usual_hashing(self) -> float | None:
         """What one thread hashes while it has something to hash."""
-        clock = self._hashed
-        return clock.total_bytes / clock.busy_s if clock.busy_s > 0 else self._past.rate("hashing")
+        size_bytes, busy_s = self._hash_recent
+        return size_bytes / busy_s if size_bytes and busy_s else self._past.rate("hashing")
+
+    def _follow_hashing(self) -> None:
+        """Others may want the processor since a moment ago: what it hashed long before says nothing."""
+        before, self._hashed_before = self._hashed_before, (self._hashed.total_bytes, self._hashed.busy_s)
+        size_bytes = self._hash_recent[0] + self._hashed_before[0] - before[0]
+        busy_s = self._hash_recent[1] + self._hashed_before[1] - before[1]
+        share = min(1.0, HASHING_S / busy_s) if busy_s else 1.0
+        self._hash_recent = (size_bytes * share, busy_s * share)
 
     def _speeds(self, now: float) -> Speeds:
         hub, peers = self._hub.rate(10.0, now), self._peers.rate(10.0, now)
@@ -250,12 +271,13 @@ class Forecasts:
         hashing = speed_of(self._hashing) or (Speed(usual, 0.15) if usual else None)
         return Speeds(
             local=self._now_or_before(self._local, None),
-            hub=self._now_or_before(self._cluster, self._known("hub_large")),
+            hub=self._now_or_before(self._cluster, self._known_link()),
             files=self._now_or_before(self._files, self._known("hub_files")),
             hashing=hashing,
             from_peers=peers / (hub + peers) if hub + peers > 0 else 0.0,
             finish_s=1 / finishes if finishes else 0.0,
             caps=self._caps(),
+            link=self._past.rate("hub_large"),
             disk_bound=clock.busy_s > 1.0 and clock.computing_s < 0.4 * clock.busy_s,
         )
 

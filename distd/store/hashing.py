@@ -20,7 +20,7 @@ import xxhash
 
 from distd.errors import DistdError, StorageFailed
 from distd.store.disk import disk_error
-from distd.store.workers import StopFlag
+from distd.store.workers import StopFlag, wanting_processor_s
 
 if TYPE_CHECKING:
     from distd.store.incoming import IncomingBlob
@@ -201,13 +201,13 @@ class PrefixHasher:
 
     def _turn(self) -> int | None:
         """In a thread: hashes pieces as long as there are any, at most TURN_BYTES. Returns a bad piece, if one is met."""
-        started, computing, before = time.monotonic(), time.thread_time(), self._next
+        started, computing, before = time.monotonic(), wanting_processor_s(), self._next
         try:
             return self._turn_through()
         finally:
             hashed = max(0, self._next - before) * self._incoming.piece_length_bytes
             self._incoming.workers.hashed.add(
-                hashed, time.monotonic() - started, time.thread_time() - computing
+                hashed, time.monotonic() - started, wanting_processor_s() - computing
             )
 
     def _turn_through(self) -> int | None:

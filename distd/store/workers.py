@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
@@ -47,8 +48,19 @@ class StopFlag:
             raise Stopped
 
 
+def wanting_processor_s() -> float:
+    """For how long this thread has computed, or waited for a processor that others had: not for a disk."""
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+            computed_ns, queued_ns, _ = file.read().split()
+    except (OSError, ValueError):  # a kernel without it
+        return time.thread_time()
+    return (int(computed_ns) + int(queued_ns)) / 1e9
+
+
 class WorkClock:
-    """Bytes that threads worked through and the time it took them; of a part of that they computed and did not wait.
+    """Bytes that threads worked through and the time it took them; of a part of that they computed, or would have on an
+    idle processor, and did not wait for a disk.
 
     Threads call `add`; anybody reads.
     """

@@ -116,6 +116,14 @@ def test_how_fast_many_small_files_come_is_not_guessed_and_of_a_few_it_does_not_
     assert found(replace(load, files=FILES_MANY - 1), SPEEDS) == found(ALONE, SPEEDS)
 
 
+def test_past_the_end_of_a_limit_the_link_gives_what_it_gave_without() -> None:
+    speeds = replace(SPEEDS, hub=Speed(10, 0.1), local=Speed(10, 0.1), caps=(Cap(0, 10.0), Cap(20, None)))
+    assert found(ALONE, speeds).eta_s == pytest.approx(100 + 1)
+    assert found(ALONE, replace(speeds, link=100.0)).eta_s == pytest.approx(20 + 800 / 100 + 1)
+    slower = replace(speeds, hub=Speed(5, 0.1), local=Speed(5, 0.1), link=100.0)
+    assert found(ALONE, slower).eta_s == pytest.approx(200 + 1)  # it was not the limit that held it
+
+
 def test_before_a_pull_both_ways_are_used_side_by_side_and_an_unmeasured_one_is_unknown() -> None:
     hub, peers = Source(Speed(100, 0.25), None), Source(Speed(500, 0.25), None)
     nothing, unknown = Part(), Source(None, None)
