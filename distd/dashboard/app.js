@@ -1,6 +1,6 @@
 // Asks the daemon, keeps what it said, draws the page. The only module with a clock, timers and the document's events.
 
-import { NeedsToken, ask, isRightToken, token, wantsToken } from "./api.js";
+import { NeedsToken, ask, follow, isRightToken, token, wantsToken } from "./api.js";
 import { hourChart, hoursOf, rateChart } from "./charts.js";
 import { h, patch } from "./dom.js";
 import { FINISHED, news, ratesNow, shown, together } from "./fleet.js";
@@ -20,11 +20,18 @@ const SPANS_MS = [60_000, 120_000, 300_000, 600_000]; // the shortest that holds
 const SPAN_MS = SPANS_MS.at(-1);
 const HOURS = 24;
 const PULLS_MAX = 60;
+const FOLLOW_MS = 3000; // between an event stream that ended, or was refused, and the next
+const FOLLOW_MS_MAX = 60_000;
+const LATELY_MAX = 200; // events during one answer
+const DRAW_MS = 100; // events of many pulls come together
 const PEERS_MAX = 1000;
 
 const nothing = () => ({ status: null, peers: [], pulls: [], rates: [], fleet: [], held: [] });
 const seen = nothing();
 const points = [];
+let listed = []; // pulls of this node, newest first: asked for, and then told by the event stream while there is one
+const lately = [];
+const stream = { stop: null, lastId: "", tells: false, openAt: 0, waitMs: FOLLOW_MS };
 let wanted = false; // the daemon has a token, and this tab does not
 let hasToken = Boolean(token.get());
 let lookSlowlyAt = 0;
@@ -34,6 +41,7 @@ let before = null;
 let lastAnswerAt = null;
 let waitMs = LOOK_MS;
 let timer = 0;
+let drawTimer = 0;
 
 const byId = (id) => document.getElementById(id);
 
@@ -63,20 +71,78 @@ async function look() {
 }
 
 async function askOften() {
-  const [status, peers, pulls] = await Promise.all([
+  const [status, peers] = await Promise.all([
     ask("v1/status"),
     ask(`v1/peers?limit=${PEERS_MAX}`),
-    ask(`v1/pulls?limit=${PULLS_MAX}`),
+    stream.tells ? null : askPulls(),
   ]);
-  Object.assign(seen, { status, peers: peers.items, pulls: shown(pulls.items, status.node) });
-  // A pull that is older than the page of the list is still active.
-  const listed = new Set(pulls.items.map((pull) => pull.id));
-  seen.pulls.push(...shown(status.active_pulls, status.node).filter((pull) => !listed.has(pull.id)));
+  followPulls();
+  Object.assign(seen, { status, peers: peers.items });
+  seen.pulls = pullsNow();
   if (peers.items.length < 2) seen.fleet = [];
   else askFleet();
   const { hub, peers: between } = ratesNow(seen);
   points.push({ t: Date.now(), hub, peers: between });
   while (points[0].t < Date.now() - SPAN_MS - LOOK_MS_MAX) points.shift();
+}
+
+// Rates, members and disks change all the time and are asked for; what becomes of pulls is told as it happens. When the
+// stream ends they are asked for too, until it goes on after the last event.
+function followPulls() {
+  if (stream.stop || Date.now() < stream.openAt) return;
+  const stop = new AbortController();
+  stream.stop = stop;
+  follow("v1/events", stream.lastId, stop, (event) => {
+    stream.lastId = event.id;
+    stream.waitMs = FOLLOW_MS;
+    if (event.kind === "reset") {
+      // The unfinished ones as they are now: the list is asked for once more, for what ended meanwhile.
+      stream.tells = false;
+      askPulls()
+        .then(() => {
+          stream.tells = stream.stop === stop;
+        })
+        .catch(() => {});
+    } else if (event.kind === "pull") told(event.data);
+  })
+    .catch(() => {}) // the same trouble is met, and told, by the questions
+    .finally(() => {
+      if (stream.stop !== stop) return;
+      Object.assign(stream, { stop: null, tells: false, openAt: Date.now() + stream.waitMs });
+      stream.waitMs = Math.min(2 * stream.waitMs, FOLLOW_MS_MAX);
+    });
+}
+
+function stopFollowing() {
+  stream.stop?.abort();
+  Object.assign(stream, { stop: null, lastId: "", tells: false, openAt: 0 });
+}
+
+async function askPulls() {
+  lately.length = 0;
+  const pulls = await ask(`v1/pulls?limit=${PULLS_MAX}`);
+  listed = pulls.items;
+  lately.forEach(put); // told while the answer was under way: it may be older
+}
+
+function put(pull) {
+  const at = listed.findIndex((each) => each.id === pull.id);
+  if (at >= 0) listed[at] = pull;
+  else listed = [pull, ...listed].slice(0, PULLS_MAX);
+}
+
+function told(pull) {
+  put(pull);
+  lately.push(pull);
+  if (lately.length > LATELY_MAX) lately.shift();
+  if (!drawTimer) drawTimer = setTimeout(draw, DRAW_MS);
+}
+
+function pullsNow() {
+  const ids = new Set(listed.map((pull) => pull.id));
+  // A pull that is older than the page of the list is still active.
+  const older = seen.status.active_pulls.filter((pull) => !ids.has(pull.id));
+  return shown([...listed, ...older], seen.status.node);
 }
 
 // Not waited for: one member that is slow to answer must not hold up what is known of the others.
@@ -103,9 +169,12 @@ async function askSlowly() {
 }
 
 function draw() {
+  clearTimeout(drawTimer);
+  drawTimer = 0;
   patch(byId("top"), header({ status: seen.status, wanted, hasToken }));
   if (!seen.status) return;
   const nowMs = Date.now();
+  seen.pulls = pullsNow();
   const active = together(seen);
   const finished = seen.pulls.filter((pull) => FINISHED.has(pull.state));
   patch(byId("main"), [
@@ -119,9 +188,9 @@ function draw() {
   ]);
   patch(byId("foot"), footer());
   document.title = titleOf(active);
-  const told = news(before, seen);
-  if (told.length) lookSlowlyAt = 0; // what is held where has changed
-  if (told.length) byId("news").textContent = told.slice(0, 3).join("; ");
+  const changes = news(before, seen);
+  if (changes.length) lookSlowlyAt = 0; // what is held where has changed
+  if (changes.length) byId("news").textContent = changes.slice(0, 3).join("; ");
   before = { pulls: seen.pulls, peers: seen.peers };
 }
 
@@ -193,6 +262,8 @@ document.addEventListener("click", (event) => {
     byId("token").showModal();
   } else if (verb === "forget") {
     forget();
+    stopFollowing();
+    listed = [];
     Object.assign(seen, nothing());
     patch(byId("main"), []);
     look();

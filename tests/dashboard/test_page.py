@@ -41,6 +41,36 @@ def test_a_node_without_anything_says_so(browser: Browser, scene: Scene) -> None
         opened.check()
 
 
+def test_pulls_are_told_by_the_event_stream_and_not_asked_for_meanwhile(
+    browser: Browser, scene: Scene
+) -> None:
+    pull = scene.downloading(0.25)
+    with tab(browser, scene.url) as opened:
+        page = opened.page
+        card = page.get_by_role("article", name="acme/solo")
+        expect(card).to_contain_text("25 %")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url.partition("/v1/")[2]))
+
+        def look() -> list[str]:
+            """What is asked for in one round."""
+            asked.clear()
+            with page.expect_request(re.compile(r"v1/status$")):
+                pass
+            with page.expect_request(re.compile(r"v1/status$")):
+                pass
+            return [path for path in asked if path.startswith("pulls")]
+
+        rounds = 0
+        while look():  # the stream is not open yet
+            rounds += 1
+            assert rounds < 20
+        scene.daemon.later(0, lambda: scene.memory.pulls.download(pull, 0.5))
+        expect(card).to_contain_text("50 %")
+        assert look() == []
+        opened.check()
+
+
 def test_a_fleet_at_work_is_seen_at_a_glance(browser: Browser, scene: Scene) -> None:
     scene.fleet()
     with tab(browser, scene.url) as opened:
