@@ -36,7 +36,7 @@ from peers.ledger import Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report, SwarmPhase
 from peers.piece_set import PieceSet
-from peers.standing import Standings
+from peers.standing import Standing, Standings
 from peers.waves import FOREVER, Waves
 
 REPORTS_AWAITED_S = 2.0
@@ -213,10 +213,10 @@ class Lead:
         self._heard(member)
         if self.ledger.merge(report.claims):
             self._waves.news = True
-        before = self.standings[member].held if member in self.standings else 0
+        before = self.standings.members.get(member, Standing())
         standing = self.standings.note(report, now)
-        completed = standing.held == self.blob.all_pieces != before
-        if before & ~standing.held or completed:
+        completed = standing.held == self.blob.all_pieces != before.held
+        if before.held & ~standing.held or completed or standing.phase is not before.phase:
             self._waves.news = True
         for key in report.given_up:
             self.leases.release(key, member)
@@ -284,7 +284,8 @@ class Lead:
             return True
         hot_ended = request.report.phase is SwarmPhase.HOT and not self.standings.unfinished_hot()
         over = request.room > 0 and self.ready and self._waves.expects(member) and not self._free(member, now)
-        return hot_ended or over or (request.room > 0 and bool(self._grantable(member, now)))
+        company = self.standings.has_company_to_tell(member, self.blob.name)
+        return hot_ended or over or company or (request.room > 0 and bool(self._grantable(member, now)))
 
     def _known(self, request: LeadRequest) -> int:
         """The version of this ledger that the asker has, by its own count or because it knows the same claims."""
@@ -315,7 +316,7 @@ class Lead:
             fetchers=len(self.standings.fetchers()),
             unfinished_hot=self.standings.unfinished_hot(),
             audited=self._is_audited(),
-            swarm=self.standings.swarm_for(member, self.blob.name),
+            swarm=self.standings.name_swarm(member, self.blob.name),
             unleased=not self.ready or bool(self._free(member, now) | self._unheld() & ~self.leases.taken),
         )
 

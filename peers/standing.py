@@ -13,6 +13,9 @@ ACROSS_ZONES = 8
 """Of the members named in a large swarm, so many are of other zones: a piece enters a zone by several of them, and a zone
 whose connections across fail one by one does not fall out of the swarm."""
 
+COMPANY_MIN = 8
+"""A member that was told of fewer to connect to is told of the next one at once: it has nobody else to get pieces from."""
+
 NO_ZONES: Mapping[str, str] = {}
 
 
@@ -45,6 +48,7 @@ class Standings:
         self._sharers: dict[bool, int] = {}
         self._roster: tuple[SwarmMember, ...] | None = None
         self._chosen: dict[str, tuple[SwarmMember, ...]] = {}
+        self._named: dict[str, int] = {}
 
     def __contains__(self, member: str) -> bool:
         return member in self._members
@@ -87,6 +91,7 @@ class Standings:
 
     def forget(self, member: str) -> None:
         self._members.pop(member, None)
+        self._named.pop(member, None)
         self._unions.clear()
         self._unfinished_hot = self._roster = None
         self._sharers.clear()
@@ -183,6 +188,22 @@ class Standings:
             names = set(self._near_first(member, others))
             self._chosen[member] = tuple(other for other in roster if other.name in names)
         return self._chosen[member]
+
+    def name_swarm(self, member: str, blob: str) -> tuple[SwarmMember, ...]:
+        """The same, to be told to the member now."""
+        swarm = self.swarm_for(member, blob)
+        self._named[member] = self._alike(member, swarm)
+        return swarm
+
+    def has_company_to_tell(self, member: str, blob: str) -> bool:
+        """Whether the member, told of few to connect to, could be told of more."""
+        named = self._named.get(member, 0)
+        return named < COMPANY_MIN and self._alike(member, self.swarm_for(member, blob)) > named
+
+    def _alike(self, member: str, swarm: tuple[SwarmMember, ...]) -> int:
+        """How many of them are in the swarm the member is in."""
+        mine = self._members[member].phase if member in self._members else SwarmPhase.NONE
+        return 0 if mine is SwarmPhase.NONE else sum(other.phase is mine for other in swarm)
 
     def _near_first(self, member: str, others: Sequence[str]) -> Sequence[str]:
         """Those of the member's own zone, and some of others: as many as may be named."""

@@ -18,6 +18,7 @@ from peers.leases import PROGRESS_EXPECTED_S
 from peers.ledger import BLAMED_PIECES_MIN, Ledger
 from peers.messages import LeadAnswer, Progress, SwarmPhase
 from peers.piece_set import Span
+from peers.standing import COMPANY_MIN
 from peers.waves import CLAIMS_GAP_S, NEWS_GAP_S
 from tests.peers_core.builders import MIB, PIECES, ask, claim, lead_of, report
 
@@ -299,6 +300,34 @@ def test_a_lead_counts_who_still_fills_from_the_hot_swarm() -> None:
     lead = settled(SECOND)
     ask(lead, report(SECOND, 0, phase=SwarmPhase.HOT), 0.0)
     assert one_answer(ask(lead, report(FIRST, *EVERYTHING, phase=SwarmPhase.HOT), 0.1)).unfinished_hot == 1
+
+
+def told_when(lead: Lead, member: str, newcomer: str) -> list[str]:
+    """Whom the waiting member is told of when another one has entered the swarm."""
+    assert answers(ask(lead, report(member, phase=SwarmPhase.HOT), 5.0, wait_s=30.0)) == []
+    actions = [
+        *ask(lead, report(newcomer, phase=SwarmPhase.HOT), 6.0),
+        *lead.handle(LeadTicked(), 6.0 + NEWS_GAP_S),
+    ]
+    swarms = [
+        action.answer.swarm for action in actions if isinstance(action, Answer) and action.member == member
+    ]
+    return [other.name for swarm in swarms for other in swarm]
+
+
+def test_who_waits_hears_at_once_of_somebody_to_connect_to() -> None:
+    lead = settled(SECOND, THIRD)
+    ask(lead, report(THIRD, phase=SwarmPhase.SEALED), 0.0)
+    ask(lead, report(SECOND, phase=SwarmPhase.HOT), 0.0)
+    assert set(told_when(lead, SECOND, FIRST)) == {FIRST, THIRD}
+
+
+def test_who_has_company_enough_hears_of_more_with_the_next_answer() -> None:
+    me, *others = rendezvous.order("blob", [f"m{number}" for number in range(COMPANY_MIN + 3)])
+    lead = lead_of(me, *others, me=me)
+    for member in (*others, others[0]):  # the first once more: it knows them all then
+        ask(lead, report(member, phase=SwarmPhase.HOT), 1.0)
+    assert told_when(lead, others[0], me) == []
 
 
 def test_a_leaver_is_forgotten_at_once() -> None:
