@@ -22,6 +22,9 @@ RATE_MEMORY_S = 3.0
 INTAKE_MEMORY_S = 3.0
 """How fast the rate of pieces that come from other members follows: some pieces' worth."""
 
+INTAKE_MEASURED_S = 1.0
+"""For so long after others got something this member lacks nothing is said: the first pieces are on their way."""
+
 BEHIND_S_MAX = 3600.0
 """Behind by an hour or more is all the same."""
 
@@ -66,6 +69,7 @@ class HubLink:
         self._measured_at = 0.0
         self._intake_bytes_per_s = 0.0
         self._taken_in_at = 0.0
+        self._lacks_since = 0.0
 
     def join(self, blob: str, order: tuple[int, ...], now: float) -> None:
         """The blob is being filled from now on; among equals in ``order`` the one that joined first goes first."""
@@ -121,9 +125,11 @@ class HubLink:
         weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self._rate_bytes_per_s else 1.0
         self._rate_bytes_per_s += weight * (size_bytes / elapsed_s - self._rate_bytes_per_s)
 
-    def lacks(self, blob: str, size_bytes: int) -> None:
+    def lacks(self, blob: str, size_bytes: int, now: float) -> None:
         """Others have so much of the blob that this member lacks and does not fetch itself."""
         if blob in self._uses:
+            if size_bytes and not any(use.lacks_bytes for use in self._uses.values()):
+                self._lacks_since = now
             self._uses[blob].lacks_bytes = size_bytes
 
     def took_in(self, size_bytes: int, now: float) -> None:
@@ -135,7 +141,11 @@ class HubLink:
         """How long it takes until this member has what the others have, at the rate at which they send it."""
         held_back = self.held_back(now)
         lacks_bytes = sum(use.lacks_bytes for blob, use in self._uses.items() if blob not in held_back)
-        return min(lacks_bytes / max(self._intake(now), 1.0), BEHIND_S_MAX) if lacks_bytes else 0.0
+        measured_s = now - self._lacks_since
+        if not lacks_bytes or measured_s < INTAKE_MEASURED_S:
+            return 0.0
+        intake = self._intake(now) / (1 - math.exp(-measured_s / INTAKE_MEMORY_S))
+        return min(lacks_bytes / max(intake, 1.0), BEHIND_S_MAX)
 
     def held_back(self, now: float) -> frozenset[str]:
         """Blobs that leave what members send to a more urgent pull, which lacks much of what they have."""

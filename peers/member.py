@@ -339,7 +339,7 @@ class BlobMember:
         wants = self.access.open(now) and bool(self.table.missing) and (answer is None or answer.unleased)
         active, busy = len(self.fetches.active), self.fetches.busy
         lacking = self.table.missing & (self.ledger.agreed | self.ledger.disputed) & ~self.fetches.pieces
-        self.link.lacks(self.blob.name, lacking.bit_count() * self.blob.piece_len_bytes)
+        self.link.lacks(self.blob.name, lacking.bit_count() * self.blob.piece_len_bytes, now)
         if self.link.note(self.blob.name, active, busy, wants, now):
             self._todo.append(act.PassHubTurn())
         room = wants and self.link.room(self.blob.name, now) > 0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from peers.hub_link import ANSWER_AWAITED_S, BEHIND_S_MAX, SPANS_MAX, HubLink
+from peers.hub_link import ANSWER_AWAITED_S, BEHIND_S_MAX, INTAKE_MEASURED_S, SPANS_MAX, HubLink
 
 
 @pytest.fixture
@@ -76,12 +76,15 @@ def test_the_rate_is_that_of_all_blobs_and_stays_while_nothing_is_fetched(link: 
 
 def test_a_member_is_behind_by_what_it_lacks_at_the_rate_at_which_it_gets_it(link: HubLink) -> None:
     assert link.behind_s(0.0) == 0.0
-    link.lacks("first", 20_000)
-    assert link.behind_s(0.0) == BEHIND_S_MAX, "nothing has come yet"
-    for second in range(1, 30):
+    link.lacks("first", 20_000, 0.0)
+    assert link.behind_s(INTAKE_MEASURED_S - 0.1) == 0.0, "the first pieces are on their way"
+    assert link.behind_s(INTAKE_MEASURED_S) == BEHIND_S_MAX, "nothing has come"
+    link.took_in(1000, INTAKE_MEASURED_S)
+    assert link.behind_s(INTAKE_MEASURED_S) == pytest.approx(20, rel=0.2)
+    for second in range(2, 30):
         link.took_in(1000, float(second))
     assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)
-    link.lacks("second", 20_000)
+    link.lacks("second", 20_000, 29.0)
     assert link.behind_s(29.0) == pytest.approx(40, rel=0.2)
     link.leave("first")
     assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)
@@ -92,13 +95,13 @@ def test_a_pull_that_lacks_what_members_have_holds_less_urgent_ones_back() -> No
     link.join("bulk", (0, 1, 0), 0.0)
     link.join("also", (0, 2, 0), 0.0)
     link.join("urgent", (-10, 3, 0), 0.0)
-    link.lacks("bulk", 90_000_000)
+    link.lacks("bulk", 90_000_000, 0.0)
     assert link.held_back(0.0) == frozenset(), "nobody holds its like back"
     for second in range(30):
         link.took_in(10_000_000, float(second))
-    link.lacks("urgent", 1_000_000)
+    link.lacks("urgent", 1_000_000, 0.0)
     assert link.held_back(29.0) == frozenset(), "that little is on its way"
-    link.lacks("urgent", 40_000_000)
+    link.lacks("urgent", 40_000_000, 0.0)
     assert link.held_back(29.0) == {"bulk", "also"}
     assert link.behind_s(29.0) == pytest.approx(4, rel=0.2), "what is held back does not make a member slow"
     link.leave("urgent")
