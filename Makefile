@@ -57,8 +57,8 @@ swarm: setup ## the tests with several daemons, held to the strict number of byt
 blame: setup ## three bad daemons of eight: named with evidence, the good ones publish in 1.5 x their clean time
 	@BLAME_FULL=1 $(BIN)/pytest -q -s tests/swarm/test_blame.py --timeout 900
 
-sim: setup ## the simulated cluster over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
-	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) $(BIN)/pytest -q -n 2 tests/sim --timeout 1800)
+sim: setup ## the simulated cluster and weeks of a full disk over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
+	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) WEEK_SEEDS=20 $(BIN)/pytest -q -n 2 tests/sim tests/core/test_quota_week.py --timeout 1800)
 
 scale: setup ## simulated clusters of up to 1,000 members, a twentieth dying: what is said per member, as a curve (8 min)
 	@$(BIN)/python -m tests.sim.scale $(BENCH)

@@ -272,7 +272,9 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         max_bytes=config.cache.max_bytes,
         reserve_bytes=config.cache.min_free_bytes,
         in_work=in_work,
-        needed_etags=lambda: pulls.needed_etags() | archives.needed_etags() | adoption.needed_etags(),
+        needed_etags=lambda: (
+            pulls.needed_etags() | archives.needed_etags() | adoption.needed_etags() | scrub.needed_etags()
+        ),
         is_pulling=lambda key: pulls.may_publish(key),
         promised_bytes=lambda: pulls.unreserved_bytes(),
         tally=tally,

@@ -1,7 +1,8 @@
 """Scrubbing: stored files are hashed again in the background, and what the disk lost is fetched anew and replaced.
 
-A file is read twice before it is called rotten. Then it leaves the store, so that it is served to nobody, and a pull of each snapshot that has
-it fetches it from members or the Hub and replaces it in the cache; programs that have the old file open keep reading that.
+A file is read twice before it is called rotten. Its right pieces are put aside, it leaves the store, so that it is served to nobody, and a pull
+of each snapshot that has it fetches the rest from members or the Hub and replaces it in the cache; programs that have the old file open
+keep reading that.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from distd.state.database import Database
 from distd.state.scrub import ScrubTable
 from distd.store.blobs import BlobStore
 from distd.store.reread import reread, yield_disk
+from distd.store.salvage import salvage
 from distd.store.workers import StopFlag, finished
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,11 @@ class ScrubService:
         self._tally = tally
         self._checked_at: dict[str, float] = {}
         self._saved_at = 0.0
+        self._repairing: set[str] = set()
+
+    def needed_etags(self) -> set[str]:
+        """Blobs whose right pieces wait for a pull that is about to begin."""
+        return set(self._repairing)
 
     def view(self) -> ScrubView | None:
         """None when nothing is scrubbed."""
@@ -134,10 +141,16 @@ class ScrubService:
                 if again:
                     log.warning("%s was read with wrong bytes once, and right the second time", path)
                 return
-        await self._repair(etag, actual)
+        self._repairing.add(etag)
+        try:
+            await self._repair(thread, etag, actual)
+        finally:
+            self._repairing.discard(etag)
 
-    async def _repair(self, etag: str, actual: str) -> None:
+    async def _repair(self, thread: ThreadPoolExecutor, etag: str, actual: str) -> None:
         self._tally.file_rotted()
+        salvaged = await salvage(self._blobs, etag, thread)
+        lost = f"{len(salvaged.lost)} of its {salvaged.pieces} pieces are" if salvaged else "it is"
         self._blobs.quarantine(etag)
         snapshots = [held for held in await self._models.held() if etag in held.etags]
         if not snapshots:
@@ -145,12 +158,13 @@ class ScrubService:
         for held in snapshots:
             paths = await self._models.paths_of(held, etag)
             log.error(
-                "%s@%s: %s rotted on the disk (%s instead of %s): it is fetched anew",
+                "%s@%s: %s rotted on the disk (%s instead of %s): %s fetched anew",
                 held.repo,
                 held.record.commit[:12],
                 ", ".join(paths[:TOLD_PATHS_MAX]),
                 actual,
                 etag,
+                lost,
                 extra={"event": "rotten", "repo": held.repo.id},
             )
             await self._pull(_repairing(held, paths))

@@ -3,7 +3,8 @@
 ```
 <store_dir>/blobs/<etag>       verified, read-only
 <store_dir>/incoming/<etag>    being filled, its journal beside it
-<store_dir>/ledgers/<etag>     the pieces' digests of a blob, as long as there is the blob
+<store_dir>/ledgers/<etag>     who claimed which digest of a blob's pieces, as long as there is the blob
+<store_dir>/pieces/<etag>      a verified blob's last journal: the digests of its pieces
 <store_dir>/scratch/           what is being built or removed; emptied at start
 ```
 
@@ -17,6 +18,7 @@ import asyncio
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from distd.core.manifest import is_etag
@@ -24,7 +26,7 @@ from distd.errors import HashMismatch
 from distd.store.adopting import take_over
 from distd.store.disk import free_bytes, fsync_dir, reported_for, umask
 from distd.store.incoming import JOURNAL_SUFFIX, IncomingBlob, open_incoming, release
-from distd.store.journal import Parameters, load
+from distd.store.journal import JournalState, Parameters, load
 from distd.store.workers import StopFlag, Workers, finished
 
 FILE_MODE = 0o444
@@ -46,6 +48,7 @@ class BlobStore:
         self.store_dir = store_dir
         self.scratch_dir = store_dir / "scratch"
         self.ledgers_dir = store_dir / "ledgers"
+        self._pieces_dir = store_dir / "pieces"
         self.workers = workers or Workers()
         self.dir_mode = dir_mode
         self._owns_workers = workers is None
@@ -62,7 +65,8 @@ class BlobStore:
     def open(self) -> None:
         """Creates the directories and removes what a crash left half done. Raises StorageFailed."""
         with reported_for(self.store_dir):
-            for directory in (self._blobs_dir, self._incoming_dir, self.scratch_dir, self.ledgers_dir):
+            beside = (self.ledgers_dir, self._pieces_dir)
+            for directory in (self._blobs_dir, self._incoming_dir, self.scratch_dir, *beside):
                 directory.parent.mkdir(mode=self.dir_mode, parents=True, exist_ok=True)
                 directory.mkdir(mode=self.dir_mode, exist_ok=True)
             for leftover in self.scratch_dir.iterdir():
@@ -75,9 +79,10 @@ class BlobStore:
                 if name.endswith(JOURNAL_SUFFIX) and name.removesuffix(JOURNAL_SUFFIX) not in names:
                     (self._incoming_dir / name).unlink()
             names.update(os.listdir(self._blobs_dir))
-            for ledger in self.ledgers_dir.iterdir():
-                if ledger.name not in names:
-                    ledger.unlink()
+            for directory in beside:
+                for entry in directory.iterdir():
+                    if entry.name not in names:
+                        entry.unlink()
 
     async def close(self) -> None:
         """Closes what is still incoming (it can be gone on with after the next start) and ends the threads."""
@@ -175,7 +180,9 @@ class BlobStore:
             else:
                 os.rename(incoming.path, path)
             fsync_dir(self._blobs_dir)
-            incoming.path.with_name(incoming.path.name + JOURNAL_SUFFIX).unlink(missing_ok=True)
+            journal = incoming.path.with_name(incoming.path.name + JOURNAL_SUFFIX)
+            with suppress(FileNotFoundError):
+                os.rename(journal, self._pieces_dir / incoming.etag)
         return path
 
     def release(self, etag: str) -> None:
@@ -229,8 +236,14 @@ class BlobStore:
         """Removes a verified blob; returns the bytes that come free: 0 while a cache still links it. Idempotent."""
         path = self.path(etag)
         with reported_for(path):
-            (self.ledgers_dir / etag).unlink(missing_ok=True)
+            for directory in (self.ledgers_dir, self._pieces_dir):
+                (directory / etag).unlink(missing_ok=True)
             return self._remove(path)
+
+    def known_pieces(self, etag: str) -> JournalState | None:
+        """The digests of a verified blob's pieces; None where they are not kept: it came as a whole. Raises OSError."""
+        state = load(self._pieces_dir / _checked(etag))
+        return state if state is not None and state.parameters.etag == etag else None
 
     def quarantine(self, etag: str) -> int:
         """Removes a blob that was found bad, so that it is fetched anew; returns the bytes that come free.

@@ -18,7 +18,7 @@ from tests.chaos.expected import Expected
 from tests.chaos.pieces import Stored, lost_of, stored_in
 from tests.chaos.watcher import Watcher
 from tests.daemon.daemon import FINISHED, DaemonProcess, Refused, View, check_view, until
-from tests.daemon.repos import HubRepo
+from tests.daemon.repos import MIB, HubRepo
 from tests.swarm.fleet import Fleet
 
 PULLS_AT_ONCE_MAX = 3
@@ -115,7 +115,10 @@ class Chaos:
     def _do_something(self, node: DaemonProcess) -> None:
         repo = self._chance.choice(list(self.repos))
         what = self._chance.choice(
-            (self._remove, self._remove, self._pin, self._pin, self._keep, self._cancel, self._pause)
+            (
+                *(self._remove, self._remove, self._pin, self._pin),
+                *(self._keep, self._cancel, self._pause, self._evict, self._evict),
+            )
         )
         what(node, repo)
 
@@ -137,6 +140,24 @@ class Chaos:
             self._settle(node, pull_id)
         expected.held[repo] = "either" if repo in expected.ever_kept else "no"
         expected.pinned[repo] = False
+
+    def _evict(self, node: DaemonProcess, repo: str) -> None:
+        """Asks for room, as a pull does that does not fit: some of what is held and not pinned goes, or all."""
+        expected = self._expected[node]
+        expected.given_up |= {etag for each in self.repos for etag in self._etags(each)}
+        wanted_bytes = self._chance.choice((MIB, 30 * MIB, 1 << 40))
+        told = node.post("/v1/gc", {"free_bytes": wanted_bytes})
+        self.counts["evictions asked for"] += 1
+        for gone in told["evicted"]:
+            repo = gone["repo"]
+            assert expected.pinned.get(repo) is not True, (
+                f"{node.state_dir} evicted {repo} in spite of its pin"
+            )
+            for pull_id in expected.pulls_of(repo):  # none is unfinished, or it would have stayed
+                self._settle(node, pull_id)
+            expected.held[repo] = "either" if repo in expected.ever_kept else "no"
+            expected.pinned[repo] = False
+            self.counts["snapshots evicted"] += 1
 
     def _pin(self, node: DaemonProcess, repo: str) -> None:
         wanted = self._chance.random() < 0.4
@@ -180,8 +201,17 @@ class Chaos:
     # Kills.
 
     def _kill_at_some_point(self, victim: DaemonProcess) -> None:
-        moment = self._chance.choice(("now", "share", "share", "share", "state", "removal", "request"))
-        if moment == "removal":
+        moment = self._chance.choice(
+            ("now", "share", "share", "share", "state", "removal", "eviction", "request")
+        )
+        if moment == "eviction":
+            self._kill_within(victim, lambda: self._evict(victim, ""))
+            expected = self._expected[victim]
+            for repo in self.repos:
+                if expected.pinned.get(repo) is not True:
+                    expected.held[repo] = "either"
+                    expected.doubtful.update(expected.pulls_of(repo))
+        elif moment == "removal":
             held = [repo for repo, held in self._expected[victim].held.items() if held == "yes"]
             repo = self._chance.choice(held or list(self.repos))
             self._kill_within(victim, lambda: self._remove(victim, repo))

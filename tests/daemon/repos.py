@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distd.store.use import open_unmarked
 from tests.hub import HubProcess, ModelSpec, generate
 from tests.hub.models import write_random
 
@@ -79,9 +80,9 @@ class Repos:
 
 
 def etag_of(path: Path, like: str) -> str:
-    """The Hub's name for a file's content: SHA-256 where `like` has 64 digits, else git's SHA-1."""
+    """The Hub's name for a file's content: SHA-256 where `like` has 64 digits, else git's SHA-1. A look, not a use."""
     state = hashlib.sha256() if len(like) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as file:
+    with open(open_unmarked(path), "rb") as file:
         while block := file.read(BLOCK_BYTES):
             state.update(block)
     return state.hexdigest()

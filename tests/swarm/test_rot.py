@@ -1,0 +1,57 @@
+"""What a disk forgot comes back from a member, without a byte of the Hub's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from peers.pieces import piece_length_bytes
+from tests.daemon.daemon import until
+from tests.daemon.repos import Repos, assert_all_visible_is_right, assert_same_files
+from tests.hub import HubProcess
+from tests.swarm.fleet import Fleet, complete, flip, largest
+
+
+@pytest.fixture(scope="module")
+def fleet(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet(
+        tmp_path_factory.mktemp("fleet"),
+        hub,
+        2,
+        settings={"hub.give_up_after": "1s"},
+        each={1: {"cache.scrub_interval": "1s"}},
+    ) as fleet:
+        yield fleet
+
+
+def test_scrubbing_finds_rot_and_takes_the_bad_pieces_alone_from_a_member(
+    hub: HubProcess, repos: Repos, fleet: Fleet
+) -> None:
+    repo = repos.make(weight_mib=24)
+    path, etag = largest(repo)
+    piece_bytes = piece_length_bytes(path.stat().st_size)
+    complete(fleet.wait(fleet.submit(repo)), repo)
+    node = fleet.nodes[1]
+    before = node.metrics()
+    hub.reset_counters()
+
+    for piece in (3, 9):
+        flip(node.store_dir / "blobs" / etag, piece * piece_bytes + 77)
+
+    until(lambda: node.metrics().value("distd_files_rotten_total") == 1, "rot to be found", 30)
+    until(lambda: len(node.get("/v1/pulls")["items"]) == 2, "a pull that repairs")
+    repair = node.wait(node.get("/v1/pulls")["items"][0]["id"])
+    assert repair["state"] == "complete", repair["error"]
+    assert (repair["bytes_from_hub"], repair["bytes_from_peers"]) == (0, 2 * piece_bytes)
+    assert repair["bytes_reused"] == path.stat().st_size - 2 * piece_bytes
+    assert repo.sent_bytes() == 0
+    received = "distd_hub_received_bytes_total"
+    assert node.metrics().value(received) == before.value(received)
+    assert node.get("/v1/status")["cache"]["scrub"]["rotten_files"] == 1
+    assert "hash_mismatch" in node.events(repair["id"])
+    assert "rotted on the disk" in node.log()
+    assert "2 of its 24 pieces are fetched anew" in node.log()
+    (snapshot,) = (node.hub_dir / repo.folder / "snapshots").iterdir()
+    assert_same_files(snapshot, repo.directory)
+    assert_all_visible_is_right(node.hub_dir, node.store_dir)
