@@ -47,9 +47,8 @@ async def salvage(blobs: BlobStore, etag: str, thread: Executor) -> Salvaged | N
         stop = StopFlag()
         copying = thread.submit(_copy_right_pieces, stop, blobs.path(etag), incoming.fd, known)
         kept = await finished(copying, on_cancel=stop.set)
-        for index in (
-            kept
-        ):  # `hub`: a pull counts as reused what was journalled before it, and takes it from there first
+        for index in kept:
+            # As the Hub's: a pull counts as reused what was journalled before it, and takes it from there first.
             incoming.note(index, "hub", known.pieces[index].digest)
     finally:
         await incoming.close()
