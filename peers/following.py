@@ -15,6 +15,9 @@ FAILURES_BEFORE_AVOIDING = 2
 AVOID_S = 5.0
 """How long an unreachable lead is passed over before it is tried again."""
 
+PASSED_OVER_S = 20.0
+"""How long a lead is passed over that answers and does not help: it may be banned by those that could."""
+
 REFUSALS_BEFORE_SOLO = 8
 """Each hint names a member further ahead, so a chain of them ends after about the logarithm of the members. With 3, of 200 that
 join within a second some led themselves, and the Hub sent a copy more (simulated)."""
@@ -42,7 +45,7 @@ class Following:
         self._failures = 0
         self._refusals = 0
         self._avoided: dict[str, float] = {}
-        self._solo_until = float("-inf")
+        self._solo_until = self._passed_over_until = float("-inf")
 
     def target(self, now: float) -> str:
         """The member to ask now; this member itself when it leads or cannot find a lead."""
@@ -77,6 +80,13 @@ class Following:
             self._passed = tuple(plain[: plain.index(self._order[0])][:PASSED_MAX])
         else:
             self._passed = ()
+
+    def pass_over(self, who: str, now: float) -> None:
+        """``who`` leads and does not help: the next one in order is asked for a while. At most once in that while, so that
+        it has time to help."""
+        if who != self.me and now >= self._passed_over_until:
+            self._passed_over_until = self._avoided[who] = now + PASSED_OVER_S
+            self._hint = None
 
     def answered(self) -> None:
         """The target answered as lead."""

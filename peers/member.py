@@ -405,6 +405,8 @@ class BlobMember:
         )
         if failure is not None:
             self._fail(failure)
+        elif self.asking.last_answer and not self.access.may_fetch and self.swarm.left_alone(self.table, now):
+            self.asking.following.pass_over(self.asking.last_answer.lead, now)
 
     def _fail(self, failure: act.FailBlob) -> None:
         if self.stage not in (Stage.PUBLISHED, Stage.FAILED, Stage.ABANDONED):

@@ -42,6 +42,9 @@ STUCK_S = 10.0
 STUCK_HOT_S = 20.0
 """The same in the hot swarm, which may be idle for longer while others fetch."""
 
+LEFT_ALONE_S = 30.0
+"""Without a piece from the sealed swarm this long, a member that cannot fetch asks another lead who has the blob."""
+
 SPOILED_MIN = 8
 SPOILED_SHARE = 32
 """So many wrong pieces, and one of so many of the blob, are more than the sealed swarm should bring at the end."""
@@ -129,6 +132,11 @@ class SwarmChoice:
             return 0
         missing = table.missing & ~table.arriving_pieces & ~fetching
         return missing if self.idle_s(now) >= patience_s else missing & self.distrusted
+
+    def left_alone(self, table: PieceTable, now: float) -> bool:
+        """Whether the sealed swarm has brought nothing for so long that its members are not those that could help."""
+        sealed = self.stage is Stage.FILLING and self.phase is SwarmPhase.SEALED
+        return sealed and bool(table.missing) and self.idle_s(now) >= LEFT_ALONE_S
 
     def rejected(self, pieces: PieceSet) -> None:
         """Bytes that passed the sealed swarm's SHA-1 do not match the ledger's xxh3: the claim contradicts itself."""

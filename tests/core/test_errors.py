@@ -35,6 +35,9 @@ EXAMPLES: dict[type[DistdError], DistdError] = {
         errors.InvalidRequest("'x' is not a repo name"),
         errors.NotFound("there is no pull 7"),
         errors.Conflict("pull 7 is complete"),
+        errors.ElsewhereRefused(
+            "gpu-17", errors.Problem("conflict", "Conflict", "it is the last member", False)
+        ),
         errors.TimedOut("org/name@main", 30.0, ("gpu-17", "gpu-18 (it is dead)")),
         errors.RepoNotFound("org/name", "https://hub", authenticated=False),
         errors.RevisionNotFound("org/name", "v9"),

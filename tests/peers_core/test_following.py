@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from peers import rendezvous
-from peers.following import AVOID_S, REFUSALS_BEFORE_SOLO, SOLO_S, Following
+from peers.following import AVOID_S, PASSED_OVER_S, REFUSALS_BEFORE_SOLO, SOLO_S, Following
 
 MEMBERS = ["a", "b", "c", "d", "e"]
 FIRST, SECOND, THIRD, FOURTH, LAST = rendezvous.order("blob", MEMBERS)
@@ -95,3 +95,13 @@ def test_a_candidate_that_has_not_heard_of_a_drain_is_told_whom_it_replaces() ->
     assert (following.target(0.0), following.unreachable(0.0)) == (THIRD, tuple(sorted((FIRST, SECOND))))
     following.live_changed(frozenset(MEMBERS))
     assert following.unreachable(0.0) == ()
+
+
+def test_a_lead_that_does_not_help_is_passed_over_once_in_a_while(following: Following) -> None:
+    following.pass_over(FIRST, 0.0)
+    assert (following.target(0.0), following.unreachable(0.0)) == (SECOND, (FIRST,))
+    following.pass_over(SECOND, PASSED_OVER_S - 0.1)
+    assert following.target(PASSED_OVER_S - 0.1) == SECOND, "it gets time to help"
+    assert following.target(PASSED_OVER_S) == FIRST
+    following.pass_over(LAST, PASSED_OVER_S)
+    assert following.target(PASSED_OVER_S) == FIRST, "nobody passes over itself"

@@ -11,6 +11,7 @@ from peers.swarm_choice import (
     HOT_SERVE_S_MAX,
     HOT_SPOILED_STALL_S,
     HOT_STALL_S,
+    LEFT_ALONE_S,
     REENTER_S,
     SPOILED_MIN,
     STUCK_S,
@@ -254,3 +255,17 @@ def test_a_hot_swarm_with_many_wrong_pieces_is_entered_anew_and_warily(swarm: Sw
     assert swarm.unwanted(ledger) == ((1 << 2 * SPOILED_MIN) - 1) & ~1, (
         "only what somebody claims is asked of peers"
     )
+
+
+def test_a_sealed_swarm_that_brings_nothing_for_long_leaves_a_member_alone(
+    swarm: SwarmChoice, table: PieceTable
+) -> None:
+    in_hot(swarm, table)
+    assert not swarm.left_alone(table, LEFT_ALONE_S), "not in the sealed swarm"
+    ledger = complete_ledger()
+    hold(table, ledger, 0, 1)
+    swarm.decide(table, ledger, answer(), False, 0.1)
+    assert not swarm.left_alone(table, LEFT_ALONE_S)
+    assert swarm.left_alone(table, LEFT_ALONE_S + 0.1)
+    swarm.gained(LEFT_ALONE_S)
+    assert not swarm.left_alone(table, LEFT_ALONE_S + 0.1)
