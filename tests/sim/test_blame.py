@@ -35,9 +35,7 @@ def named(world: World) -> dict[str, set[str]]:
     return kinds
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 18, 23]
-)  # in the last two, the lead of the moment is the first one found
+@pytest.mark.parametrize("seed", [0, 4, 23])  # in the last two, those that are bad were once found late
 def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int) -> None:
     clean_s = run(World(seed, SHAPE))
     world = World(seed, SHAPE)
