@@ -107,7 +107,7 @@ class EvictionService:
                 await asyncio.sleep(core.HOPELESS_S)
 
     async def _keep_room(self, now: float) -> None:
-        if not self._upkeep.is_due(Wanted(self._over_quota_bytes, self._short_bytes()), now):
+        if not self._upkeep.is_due(Wanted(self._over_quota_bytes, await self._short_bytes()), now):
             return
         async with self._lock:
             look = await self._look(frozenset(), None)
@@ -115,7 +115,7 @@ class EvictionService:
             self._over_quota_bytes = wanted.quota_bytes
             if not wanted:
                 return
-            free_bytes = self._blobs.free_bytes()
+            free_bytes = await asyncio.to_thread(self._blobs.free_bytes)
             decision = core.decide(look.inventory, wanted)
             was_hopeless = self._upkeep.is_hopeless
             if self._upkeep.may_carry_out(decision, now):
@@ -194,11 +194,12 @@ class EvictionService:
         if self._max_bytes:
             usage_bytes = await asyncio.to_thread(self._blobs.usage_bytes)
             over = usage_bytes + self._promised_bytes() - self._max_bytes
-        return Wanted(max(0, over), max(self._short_bytes(), free_bytes))
+        return Wanted(max(0, over), max(await self._short_bytes(), free_bytes))
 
-    def _short_bytes(self) -> int:
-        """What the disk lacks of the reserve and of what pulls still take."""
-        return max(0, self._reserve_bytes + self._promised_bytes() - self._blobs.free_bytes())
+    async def _short_bytes(self) -> int:
+        """What the disk lacks of the reserve and of what pulls still take. A disk may take its time to say what is free."""
+        free_bytes = await asyncio.to_thread(self._blobs.free_bytes)
+        return max(0, self._reserve_bytes + self._promised_bytes() - free_bytes)
 
     # Inside.
 

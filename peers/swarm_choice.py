@@ -259,7 +259,9 @@ class SwarmChoice:
         return []
 
     def _wake_holders(self, table: PieceTable, answer: LeadAnswer, now: float) -> list[MemberAction]:
-        waiting = self.phase is not SwarmPhase.HOT or self.idle_s(now) >= HOT_STALL_S
+        # Who is alone in the hot swarm gets nothing there, however short the wait was; from members that fill it too, soon.
+        fills = self.phase is SwarmPhase.HOT and any(m.phase is SwarmPhase.HOT for m in answer.swarm)
+        waiting = not fills or self.idle_s(now) >= HOT_STALL_S
         if table.all_checked or not waiting or now - self._woken_at < WAKE_EVERY_S:
             return []
         asleep = [m.name for m in answer.swarm if m.published and m.phase is not SwarmPhase.SEALED]

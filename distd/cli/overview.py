@@ -53,7 +53,8 @@ def overview(
     rows: int,
 ) -> list[Line]:
     """At most `rows` lines of at most `columns`. Pulls come first where rows are few."""
-    blocks = [_head(status, columns), _pulls(status["active_pulls"], columns), _rates(rates, columns)]
+    pulls = _wholes(status["active_pulls"], status["node"])
+    blocks = [_head(status, columns), _pulls(pulls, columns), _rates(rates, columns)]
     others = [peer for peer in peers if not peer["is_self"]]
     if others:
         blocks.insert(2, _peers(others, columns))
@@ -80,6 +81,17 @@ def _head(status: dict[str, Any], columns: int) -> list[Line]:
     while len(parts) > 1 and columns_of(GAP.join(parts)) > columns:
         parts.pop()
     return [Line(cut_end(GAP.join(parts), columns), "head" if status["ready"] else "bad")]
+
+
+def _wholes(pulls: Sequence[dict[str, Any]], me: str) -> list[dict[str, Any]]:
+    """Without this node's own part of a pull on several nodes, which is shown as a line of its whole."""
+    parts = {
+        node["pull_id"]
+        for pull in pulls
+        for node in pull["nodes"]
+        if node["name"] == me and node["pull_id"] != pull["id"]
+    }
+    return [pull for pull in pulls if pull["id"] not in parts]
 
 
 _PULL = (

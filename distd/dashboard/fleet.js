@@ -140,8 +140,7 @@ export function feeding({ status, peers, fleet }) {
   };
 }
 
-// Finished pulls: the coordinator's own part is not shown once more. thing under this node's
-// coordination are shown within their whole.
+// This node's own part of a pull on several nodes is shown within its whole, not once more beside it.
 export function shown(pulls, me) {
   const parts = new Set();
   for (const pull of pulls) {

@@ -42,6 +42,7 @@ class ActivePull:
         publish: Callable[[ActivePull], Awaitable[str]],
         is_held: Callable[[ManifestFile], bool],
         others_need: Callable[[ActivePull, str], bool],
+        progress: Callable[[str], dict[str, int] | None],
         finished: Callable[[ActivePull], None],
         changed: Callable[[str], None],
     ) -> None:
@@ -57,6 +58,7 @@ class ActivePull:
         self._publish = publish
         self._is_held = is_held
         self._others_need = others_need
+        self._progress = progress
         self._finished = finished
         self._changed = changed
         self._stalls = StallStory()
@@ -193,7 +195,7 @@ class ActivePull:
             return
         got = dict(self.record.got)
         for need in self.record.needs:
-            progress = self._transfers.progress(need.etag) if need.etag in etags else None
+            progress = self._progress(need.etag) if need.etag in etags else None
             if progress:
                 got[need.etag] = core.own_share(need, progress)
         self.machine.record = replace(self.record, got=got)

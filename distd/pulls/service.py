@@ -267,6 +267,7 @@ class PullService:
             publish=self._publish,
             is_held=lambda file: self._blobs.has(file.etag, file.size_bytes),
             others_need=self._others_need,
+            progress=self._progress,
             finished=self._finished,
             changed=self._changed,
         )

@@ -257,8 +257,10 @@ class Sharing:
     async def _probe(self, member: str, blob: Blob) -> Report | None:
         if member != self.me:
             return await self._calls.probe(member, blob)
-        driver = self._drivers.get(blob.name)
-        return driver.report() if driver and driver.blob == blob else None
+        driver = await self._holder(
+            blob
+        )  # what the store holds is told whether or not somebody asked for it before
+        return driver.report() if driver else None
 
     def _last_term(self, name: str) -> int:
         return self._drivers[name].last_term if name in self._drivers else 0

@@ -18,6 +18,9 @@ from distd.errors import DistdError, NoSpace, StorageFailed
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """A full disk and a used-up quota: the same thing to whoever has to make room."""
 
+NOT_TOLD_ERRNOS = frozenset({errno.EINVAL, errno.EACCES, errno.EPERM})
+"""No such call on that file system, or not ours to open: nothing is known about writing."""
+
 SYNC_FILE_RANGE_WRITE = 2
 """linux/fs.h: start writing the dirty pages of the range, wait for none."""
 
@@ -69,11 +72,7 @@ def write_fault(path: Path) -> str | None:
     try:
         fsync_dir(path)
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.EACCES,
-            errno.EPERM,
-        ):  # no such call there; not ours to open
+        if error.errno not in NOT_TOLD_ERRNOS:
             return f"cannot be written: {error.strerror}"
     return None
 

@@ -29,6 +29,25 @@ def answers() -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]
     )
 
 
+def test_this_nodes_part_of_a_pull_on_several_nodes_is_shown_within_it(answers: Any) -> None:
+    status, peers, rates = answers
+    own = status["active_pulls"][0]
+    parts = [
+        NodePullView(name, own["id"], "downloading", 0, 3.0, None) for name in (status["node"], "gpu-02")
+    ]
+    whole = own | {"id": "p99", "nodes": to_builtins(parts)}
+    # Another node's pull may have the number of one here, which is shown: it is another pull.
+    other = own | {"id": "p98", "repo": "acme/other", "nodes": to_builtins([parts[1]])}
+    text = "\n".join(
+        line.text for line in overview(status | {"active_pulls": [whole, own]}, peers, rates, 200, 50)
+    )
+    assert text.count("acme/tiny@main") == 1
+    text = "\n".join(
+        line.text for line in overview(status | {"active_pulls": [other, own]}, peers, rates, 200, 50)
+    )
+    assert text.count("acme/tiny@main") == 1
+
+
 @pytest.mark.parametrize("columns", range(1, 200, 9))
 @pytest.mark.parametrize("rows", [1, 2, 5, 24])
 def test_it_fits_every_terminal(answers: Any, columns: int, rows: int) -> None:

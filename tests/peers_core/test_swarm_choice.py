@@ -67,6 +67,18 @@ def test_the_ledger_of_holders_is_waited_for_and_the_holders_are_woken(
     assert opened == [act.OpenHot(0)]
 
 
+def test_who_is_alone_in_the_hot_swarm_wakes_holders_at_once(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    asleep = SwarmMember("b", SwarmPhase.NONE, True)
+    assert act.WakeHolders(("b",)) in swarm.decide(table, Ledger(PIECES), answer(swarm=(asleep,)), False, 0.1)
+
+
+def test_holders_sleep_on_while_the_hot_swarm_fills(swarm: SwarmChoice, table: PieceTable) -> None:
+    in_hot(swarm, table)
+    company = answer(swarm=(SwarmMember("b", SwarmPhase.NONE, True), SwarmMember("c", SwarmPhase.HOT, False)))
+    assert act.WakeHolders(("b",)) not in swarm.decide(table, Ledger(PIECES), company, False, 0.1)
+
+
 def in_hot(swarm: SwarmChoice, table: PieceTable) -> None:
     swarm.decide(table, Ledger(PIECES), answer(), False, 0.0)
 
