@@ -58,6 +58,7 @@ from distd.pulls.supply import BlobSupply
 from distd.pulls.transfers import Transfers
 from distd.rates import RateHistory
 from distd.reload import Reload
+from distd.repairs import Repairs
 from distd.scrub import ScrubService
 from distd.service_manager import ServiceManager
 from distd.sharing.access import asking_the_hub, own_part
@@ -81,6 +82,7 @@ from distd.state.limits import LimitTable
 from distd.state.prefetch import PrefetchTable
 from distd.state.pulls import PullTable
 from distd.state.rates import RateTable
+from distd.state.scrub import RepairTable
 from distd.state.snapshots import SnapshotTable
 from distd.store.blobs import BlobStore
 from distd.store.cache import HubCache
@@ -273,7 +275,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
         reserve_bytes=config.cache.min_free_bytes,
         in_work=in_work,
         needed_etags=lambda: (
-            pulls.needed_etags() | archives.needed_etags() | adoption.needed_etags() | scrub.needed_etags()
+            pulls.needed_etags() | archives.needed_etags() | adoption.needed_etags() | repairs.etags()
         ),
         is_pulling=lambda key: pulls.may_publish(key),
         promised_bytes=lambda: pulls.unreserved_bytes(),
@@ -332,8 +334,10 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     leaving = Leaving(member.cluster, member.sharing, member.company) if member else None
     await draining.open(leaving, pulls)
     stack.push_async_callback(pulls.close)
-    await pulls.open()
-    scrub = ScrubService(config.cache.scrub_interval, blobs, models, database, pulls.submit, tally)
+    repairs = Repairs(models, RepairTable(database), pulls.submit, pulls.state_of)
+    await repairs.open()
+    await pulls.open(keep=repairs.etags())
+    scrub = ScrubService(config.cache.scrub_interval, blobs, repairs, database, tally)
     own = OwnPart(pulls)
     nodes: Nodes = (
         RemotePulls(member.cluster, own, audit.note)

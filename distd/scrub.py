@@ -1,8 +1,8 @@
 """Scrubbing: stored files are hashed again in the background, and what the disk lost is fetched anew and replaced.
 
-A file is read twice before it is called rotten. Its right pieces are put aside, it leaves the store, so that it is served to nobody, and a pull
-of each snapshot that has it fetches the rest from members or the Hub and replaces it in the cache; programs that have the old file open
-keep reading that.
+A file is read twice before it is called rotten. That it is to be replaced is written down, its right pieces are put aside, it leaves the store,
+so that it is served to nobody, and a pull of each snapshot that has it fetches the rest from members or the Hub and replaces it in the
+cache (`distd/repairs.py`); programs that have the old file open keep reading that.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from distd.api.housekeeping_schema import ScrubView
-from distd.api.schema import PullRequest
-from distd.core.scrub import next_due, rate_bytes_per_s
+from distd.core.scrub import RATE_MAX_BYTES_PER_S, next_due, rate_bytes_per_s
 from distd.core.tally import Tally
 from distd.errors import DistdError
-from distd.models import HeldSnapshot, ModelService
 from distd.pulls.views import rfc3339
+from distd.repairs import Repairs
 from distd.state.database import Database
 from distd.state.scrub import ScrubTable
 from distd.store.blobs import BlobStore
@@ -35,34 +33,26 @@ LOOK_EVERY_S = 60.0
 """How soon a new or changed store is noticed when nothing is due."""
 SAVE_EVERY_S = 60.0
 """What was checked since is checked once more after a crash."""
-TOLD_PATHS_MAX = 3
 
 
 class ScrubService:
-    """Run `watch` as a task; an interval of 0 is for ever. Cancel it before the pulls are closed."""
+    """Call `open`, then run `watch` as a task; an interval of 0 is for ever. Cancel it before the pulls are closed."""
 
     def __init__(
         self,
         interval_s: float,
         blobs: BlobStore,
-        models: ModelService,
+        repairs: Repairs,
         database: Database,
-        pull: Callable[[PullRequest], Awaitable[object]],
         tally: Tally,
     ) -> None:
         self._interval_s = interval_s
         self._blobs = blobs
-        self._models = models
+        self._repairs = repairs
         self._table = ScrubTable(database)
-        self._pull = pull
         self._tally = tally
         self._checked_at: dict[str, float] = {}
         self._saved_at = 0.0
-        self._repairing: set[str] = set()
-
-    def needed_etags(self) -> set[str]:
-        """Blobs whose right pieces wait for a pull that is about to begin."""
-        return set(self._repairing)
 
     def view(self) -> ScrubView | None:
         """None when nothing is scrubbed."""
@@ -74,22 +64,31 @@ class ScrubService:
         )
 
     async def watch(self) -> None:
-        """Hashes what is due, for ever."""
-        if not self._interval_s:
+        """Hashes what is due and has replaced what is rotten, for ever; without an interval, only what is left of earlier runs."""
+        if not self._interval_s and not self._repairs.etags():
             return
         await asyncio.sleep(BEGIN_AFTER_S)
         # A thread of its own: its idle disk time is not for those who wait for theirs.
         thread = ThreadPoolExecutor(1, thread_name_prefix="scrub", initializer=yield_disk)
         try:
             self._checked_at = await self._table.load()
+            cut_short = self._repairs.etags()
             while True:
                 try:
-                    await asyncio.sleep(await self._step(thread))
+                    while cut_short:
+                        await self._resume(thread, cut_short.pop())
+                    await self._repairs.go_on()
+                    await asyncio.sleep(await self._step(thread) if self._interval_s else LOOK_EVERY_S)
                 except (DistdError, OSError) as error:
                     log.error("scrubbing: %s", error)
                     await asyncio.sleep(LOOK_EVERY_S)
         finally:
             thread.shutdown(wait=False)
+
+    async def _resume(self, thread: ThreadPoolExecutor, etag: str) -> None:
+        """A kill came while the blob was to be replaced. If it is in the store, nobody knows whether before or after."""
+        if stored := (await asyncio.to_thread(self._stored)).get(etag):
+            await self._check(thread, etag, stored[0], RATE_MAX_BYTES_PER_S)
 
     async def _step(self, thread: ThreadPoolExecutor) -> float:
         """Checks the next file that is due; returns how long nothing is."""
@@ -141,38 +140,9 @@ class ScrubService:
                 if again:
                     log.warning("%s was read with wrong bytes once, and right the second time", path)
                 return
-        self._repairing.add(etag)
-        try:
-            await self._repair(thread, etag, actual)
-        finally:
-            self._repairing.discard(etag)
-
-    async def _repair(self, thread: ThreadPoolExecutor, etag: str, actual: str) -> None:
+        await self._repairs.begin(etag)
         self._tally.file_rotted()
-        salvaged = await salvage(self._blobs, etag, thread)
+        salvaged = await salvage(self._blobs, etag, thread) if await self._repairs.is_shown(etag) else None
         lost = f"{len(salvaged.lost)} of its {salvaged.pieces} pieces are" if salvaged else "it is"
         self._blobs.quarantine(etag)
-        snapshots = [held for held in await self._models.held() if etag in held.etags]
-        if not snapshots:
-            log.error("blob %s rotted on the disk (%s): removed, no snapshot has it", etag, actual)
-        for held in snapshots:
-            paths = await self._models.paths_of(held, etag)
-            log.error(
-                "%s@%s: %s rotted on the disk (%s instead of %s): %s fetched anew",
-                held.repo,
-                held.record.commit[:12],
-                ", ".join(paths[:TOLD_PATHS_MAX]),
-                actual,
-                etag,
-                lost,
-                extra={"event": "rotten", "repo": held.repo.id},
-            )
-            await self._pull(_repairing(held, paths))
-
-
-def _repairing(held: HeldSnapshot, paths: tuple[str, ...]) -> PullRequest:
-    """A pull of the lost file alone: what it publishes replaces the rotten one in the cache."""
-    exact = "".join(f"[{char}]" if char in "*?[" else char for char in paths[0])  # all of them are one blob
-    return PullRequest(
-        repo=held.repo.id, type=held.repo.type, revision=held.record.commit, include=(exact,), weights="all"
-    )
+        await self._repairs.tell(etag, actual, lost)

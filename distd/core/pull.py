@@ -7,7 +7,7 @@ puts every unfinished record into a new machine and sends it `DaemonStarted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -65,6 +65,10 @@ class PullRecord:
     paused_from: PullState | None = None
 
 
+SERVED_BYTES_MAX = 16 << 20
+"""Blobs below are ordered whole from each other by members (`distd/sharing/small_wire.py`)."""
+
+
 def own_share(need: BlobNeed, by_source: dict[str, int]) -> dict[str, int]:
     """A blob's journalled bytes by source, as this pull counts them: what was there before it is `reused`."""
     sources = dict(by_source)
@@ -78,18 +82,28 @@ def own_share(need: BlobNeed, by_source: dict[str, int]) -> dict[str, int]:
     return sources
 
 
-def given_up(records: Iterable[PullRecord]) -> set[str]:
-    """Blobs left unfinished by a cancelled pull that no later and no unfinished one asked for.
+def given_up(records: Iterable[PullRecord], left: Mapping[str, int]) -> set[str]:
+    """Which of the blobs that were `left` unfinished (with their sizes) nobody goes on with.
 
-    A kill may have come before what was stored of them was freed.
+    Those of a cancelled pull that no later and no unfinished one asked for: a kill may have come before what was stored of
+    them was freed. And small ones that no pull waits for: they were fetched for other members. Larger ones are a pull's,
+    whose record may be lost.
     """
-    found: dict[str, PullRecord] = {}
+    last: dict[str, PullState] = {}
     wanted: set[str] = set()
     for record in sorted(records, key=lambda record: record.number):
-        found |= {need.etag: record for need in record.needs}
+        last |= {need.etag: record.state for need in record.needs}
         if record.state not in FINISHED:
             wanted |= {need.etag for need in record.needs}
-    return {etag for etag, record in found.items() if record.state == "cancelled"} - wanted
+    return {
+        etag
+        for etag, size_bytes in left.items()
+        if etag not in wanted
+        and (
+            last.get(etag) == "cancelled"
+            or (size_bytes < SERVED_BYTES_MAX and last.get(etag) in (None, "complete"))
+        )
+    }
 
 
 # What happened.

@@ -88,10 +88,12 @@ class PullService:
         self._idle_meter = SourceMeter()
         self.refused_because = ""
 
-    async def open(self) -> None:
+    async def open(self, keep: Collection[str]) -> None:
+        """`keep` are blobs whose parts somebody else counts on."""
         self._last_number = await self._table.last_number()
         loaded = await self._table.load()
-        for etag in core.given_up(record for _, record in loaded) & self._blobs.left_incoming():
+        left = self._blobs.left_incoming()
+        for etag in core.given_up((record for _, record in loaded), left) - set(keep):
             self._blobs.discard(etag)
         for request, record in loaded:
             if record.state in core.FINISHED:

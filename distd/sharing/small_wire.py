@@ -15,12 +15,13 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
+from distd.core.pull import SERVED_BYTES_MAX
 from distd.sharing.locations import FileName
 from distd.sharing.small_choice import BATCH_BLOBS_MAX
 from distd.sharing.troubles import Trouble
 
 SMALL = "small"
-SMALL_BYTES = 16 << 20
+SMALL_BYTES = SERVED_BYTES_MAX
 """Blobs below it do not go through a swarm: a torrent takes half a second to begin exchanging, two hundred of them
 three seconds (measured), and one such blob takes a member with a fast link less than that as a whole."""
 

@@ -226,11 +226,9 @@ class BlobStore:
             path.with_name(path.name + JOURNAL_SUFFIX).unlink(missing_ok=True)
             self._remove(path)
 
-    def left_incoming(self) -> set[str]:
-        """Blobs of which an earlier run left a part, and that nobody has opened since. Raises StorageFailed."""
-        with reported_for(self._incoming_dir):
-            names = {entry.name for entry in self._incoming_dir.iterdir() if is_etag(entry.name)}
-        return names - self._open.keys()
+    def left_incoming(self) -> dict[str, int]:
+        """Blobs, with their lengths, of which an earlier run left a part and that nobody has opened since. Raises StorageFailed."""
+        return {etag: size for etag, size in self.parts().items() if etag not in self._open}
 
     def remove(self, etag: str) -> int:
         """Removes a verified blob; returns the bytes that come free: 0 while a cache still links it. Idempotent."""

@@ -293,7 +293,10 @@ class Chaos:
         expected = self._expected[node]
         at_kill = self._at_kill.pop(node, None)
         if at_kill is not None:
-            lost = lost_of(at_kill, node.store_dir, frozenset(expected.given_up))
+            asked_for = {*expected.pulls.values(), *expected.ever_kept}
+            wanted = frozenset[str]().union(*(self._etags(repo) for repo in asked_for))
+            for_others = frozenset(etag for etag in at_kill.incoming if etag not in wanted)
+            lost = lost_of(at_kill, node.store_dir, for_others.union(expected.given_up))
             assert not lost, f"{node.state_dir} lost what it had checked: {lost}"
         views = {view["id"]: view for view in node.get("/v1/pulls?limit=1000")["items"]}
         for view in views.values():

@@ -363,12 +363,23 @@ def test_what_a_cancelled_pull_left_is_given_up_unless_another_counts_on_it() ->
         needs = tuple(BlobNeed(etag, 10, etag, 0) for etag in etags)
         return PullRecord(str(number), number, state, 0.0, needs=needs)
 
+    def given_up(*records: PullRecord) -> set[str]:
+        return core.given_up(records, {A: core.SERVED_BYTES_MAX, B: core.SERVED_BYTES_MAX})
+
     cancelled = record(2, "cancelled", A, B)
-    assert core.given_up([cancelled]) == {A, B}
-    assert core.given_up([record(1, "failed", A), cancelled]) == {
-        A,
-        B,
-    }  # asked for again since, and cancelled
-    assert core.given_up([cancelled, record(3, "failed", A)]) == {B}  # to be gone on with
-    assert core.given_up([record(1, "downloading", A), cancelled]) == {B}
-    assert core.given_up([record(1, "complete", A), record(2, "paused", B)]) == set()
+    assert given_up(cancelled) == {A, B}
+    assert given_up(record(1, "failed", A), cancelled) == {A, B}  # asked for again since, and cancelled
+    assert given_up(cancelled, record(3, "failed", A)) == {B}  # to be gone on with
+    assert given_up(record(1, "downloading", A), cancelled) == {B}
+    assert given_up(record(1, "complete", A), record(2, "paused", B)) == set()
+
+
+def test_small_parts_that_no_pull_waits_for_were_fetched_for_others_and_are_given_up() -> None:
+    def left_by(state: PullState | None, size_bytes: int) -> set[str]:
+        records = [PullRecord("1", 1, state, 0.0, needs=(BlobNeed(A, 10, A, 0),))] if state else []
+        return core.given_up(records, {A: size_bytes})
+
+    small, large = core.SERVED_BYTES_MAX - 1, core.SERVED_BYTES_MAX
+    assert [left_by(state, small) for state in (None, "complete", "cancelled")] == [{A}] * 3
+    assert [left_by(state, small) for state in ("failed", "paused", "downloading")] == [set()] * 3
+    assert left_by(None, large) == set(), "a pull's, whose record is lost with the database"

@@ -169,6 +169,12 @@ class DaemonProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._gone()
 
+    def ended(self, timeout_s: float = READY_S) -> int:
+        """Waits for it to end by itself, or by somebody else's signal; the exit status."""
+        assert self._process is not None, "not running"
+        self._process.wait(timeout_s)
+        return self._gone()
+
     def terminate(self) -> int:
         """SIGTERM as the service manager sends it; returns the exit status. Idempotent (0 when not running)."""
         if self._process is None:

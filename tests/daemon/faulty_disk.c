@@ -1,12 +1,14 @@
 /* Preloaded into a daemon: calls on files whose path has a word in it fail as a broken disk makes them fail.
 
-   The file named by FAULTY_DISK has lines "ERRNO r|w WORD"; it is read at each call, so that faults come and go while
-   the daemon runs. Without the file nothing fails. */
+   The file named by FAULTY_DISK has lines "ERRNO r|w|m WORD"; it is read at each call, so that faults come and go while
+   the daemon runs. Without the file nothing fails. A negative number is a signal that the process gets instead: before it
+   reads or writes, after it moved a file away from such a path (m, which has no other fault). */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,25 +16,36 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int fault(int fd, char direction) {
+static int rule(const char *path, char direction) {
     const char *name = getenv("FAULTY_DISK");
-    char rules[1024], link[64], path[1024];
+    char rules[1024];
     int file = name ? (int)syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0) : -1;
     if (file < 0)
         return 0;
     ssize_t got = syscall(SYS_read, file, rules, sizeof rules - 1);
     syscall(SYS_close, file);
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (got <= 0 || length <= 0)
+    if (got <= 0)
         return 0;
-    rules[got] = path[length] = 0;
+    rules[got] = 0;
     char *rest, word[256], kind;
     int number;
     for (char *line = strtok_r(rules, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        if (sscanf(line, "%d %c %255s", &number, &kind, word) == 3 && kind == direction && strstr(path, word))
+        if (sscanf(line, "%d %c %255s", &number, &kind, word) == 3 && kind == direction && strstr(path, word)) {
+            if (number < 0)
+                kill(getpid(), -number);
             return number;
+        }
     return 0;
+}
+
+static int fault(int fd, char direction) {
+    char link[64], path[1024];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length <= 0)
+        return 0;
+    path[length] = 0;
+    return rule(path, direction);
 }
 
 #define REAL(name) ((typeof(&name))dlsym(RTLD_NEXT, #name))
@@ -55,6 +68,13 @@ ssize_t read(int fd, void *to, size_t size) { FAIL(fd, 'r'); return REAL(read)(f
 ssize_t pwrite(int fd, const void *from, size_t size, off_t at) { FAIL(fd, 'w'); return REAL(pwrite)(fd, from, size, at); }
 ssize_t pwrite64(int fd, const void *from, size_t size, off64_t at) { FAIL(fd, 'w'); return REAL(pwrite64)(fd, from, size, at); }
 ssize_t write(int fd, const void *from, size_t size) { FAIL(fd, 'w'); return REAL(write)(fd, from, size); }
+
+int rename(const char *from, const char *to) {
+    int result = REAL(rename)(from, to);
+    if (!result)
+        rule(from, 'm');
+    return result;
+}
 
 /* libtorrent's disk thread uses streams, and looks whether one is in error before it asks for the reason. */
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,15 @@ class FaultyDisk:
 
     def fail(self, error: int, operation: Literal["r", "w"], word: str) -> None:
         """From now on, in place of what was told before."""
+        self._tell(error, operation, word)
+
+    def kill_at(self, operation: Literal["r", "w", "m"], word: str) -> None:
+        """SIGKILL for the process that next reads or writes such a file, or the moment it has moved one (m) elsewhere."""
+        self._tell(-signal.SIGKILL, operation, word)
+
+    def _tell(self, number: int, operation: str, word: str) -> None:
         prepared = self._rules.with_suffix(".new")
-        prepared.write_text(f"{error} {operation} {word}\n")
+        prepared.write_text(f"{number} {operation} {word}\n")
         os.replace(prepared, self._rules)
 
     def heal(self) -> None:

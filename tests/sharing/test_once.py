@@ -99,6 +99,32 @@ def test_when_an_owner_dies_in_mid_batch_the_others_finish(
         daemons[1].start()
 
 
+def test_what_a_killed_member_had_begun_for_another_is_gone_after_its_start(
+    hub: HubProcess, repos: Repos, tmp_path: Path
+) -> None:
+    repo = repos.make(weight_mib=1, small_files=12, small_file_bytes=2_000_000)
+    with fleet(tmp_path, hub, 2) as (asking, serving):
+        hub.set(rate_bytes_per_s=2e6)
+        pull = asking.submit(repo.id)["id"]
+
+        def parts() -> list[str]:
+            return [path.name for path in (serving.store_dir / "incoming").iterdir()]
+
+        until(
+            lambda: serving.metrics().value("distd_hub_received_bytes_total") > 1_000_000, "a file on its way"
+        )
+        serving.kill9()
+        left = parts()
+        hub.set(rate_bytes_per_s=None)
+        view = asking.wait(pull)
+        assert view["state"] == "complete", view["error"]
+        assert left, "killed while it fetched"
+
+        serving.start()
+
+        assert parts() == [], "nobody waits for it any more"
+
+
 def test_a_node_that_may_not_fetch_completes_beside_one_that_does(
     hub: HubProcess, repos: Repos, tmp_path: Path
 ) -> None:

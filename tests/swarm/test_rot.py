@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
 from peers.pieces import piece_length_bytes
 from tests.daemon.daemon import until
+from tests.daemon.faulty_disk import FaultyDisk
 from tests.daemon.repos import Repos, assert_all_visible_is_right, assert_same_files
 from tests.hub import HubProcess
 from tests.swarm.fleet import Fleet, complete, flip, largest
 
 
 @pytest.fixture(scope="module")
-def fleet(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def disk(tmp_path_factory: pytest.TempPathFactory) -> FaultyDisk:
+    return FaultyDisk(tmp_path_factory.mktemp("disk"))
+
+
+@pytest.fixture(scope="module")
+def fleet(hub: HubProcess, disk: FaultyDisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Fleet(
         tmp_path_factory.mktemp("fleet"),
         hub,
         2,
         settings={"hub.give_up_after": "1s"},
         each={1: {"cache.scrub_interval": "1s"}},
+        environments={1: disk.environment},
     ) as fleet:
         yield fleet
 
@@ -52,6 +61,44 @@ def test_scrubbing_finds_rot_and_takes_the_bad_pieces_alone_from_a_member(
     assert "hash_mismatch" in node.events(repair["id"])
     assert "rotted on the disk" in node.log()
     assert "2 of its 24 pieces are fetched anew" in node.log()
+    (snapshot,) = (node.hub_dir / repo.folder / "snapshots").iterdir()
+    assert_same_files(snapshot, repo.directory)
+    assert_all_visible_is_right(node.hub_dir, node.store_dir)
+
+
+@pytest.mark.parametrize(
+    ("operation", "place"),
+    [("m", "/store/blobs/"), ("w", "/store/incoming/")],
+    ids=["the file is out of the store", "its right pieces are being put aside"],
+)
+def test_what_rotted_is_replaced_after_a_kill_before_its_repair_had_begun(
+    hub: HubProcess,
+    repos: Repos,
+    fleet: Fleet,
+    disk: FaultyDisk,
+    operation: Literal["m", "w"],
+    place: str,
+) -> None:
+    repo = repos.make(weight_mib=8)
+    path, etag = largest(repo)
+    piece_bytes = piece_length_bytes(path.stat().st_size)
+    complete(fleet.wait(fleet.submit(repo)), repo)
+    node = fleet.nodes[1]
+    hub.reset_counters()
+    disk.kill_at(operation, place + etag)
+
+    flip(node.store_dir / "blobs" / etag, 5 * piece_bytes + 77)
+
+    assert node.ended() == -signal.SIGKILL
+    assert (node.store_dir / "blobs" / etag).exists() == (operation == "w")
+    disk.heal()
+    node.start()
+    fleet.await_company()
+    until(lambda: node.get("/v1/pulls")["items"][0]["revision"] == repo.commit, "a pull that repairs", 30)
+    repair = node.wait(node.get("/v1/pulls")["items"][0]["id"])
+    assert repair["state"] == "complete", repair["error"]
+    assert (repair["bytes_from_hub"], repair["bytes_from_peers"]) == (0, piece_bytes)
+    assert repo.sent_bytes() == 0
     (snapshot,) = (node.hub_dir / repo.folder / "snapshots").iterdir()
     assert_same_files(snapshot, repo.directory)
     assert_all_visible_is_right(node.hub_dir, node.store_dir)
