@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -44,9 +45,7 @@ def make_ca(name: str, now: float) -> tuple[bytes, bytes]:
 def make_member(name: str, ca_cert_pem: bytes, ca_key_pem: bytes, now: float) -> tuple[bytes, bytes]:
     """(certificate, private key) of a member, signed by the CA. Raises ValueError for what is no CA with its key."""
     authority = x509.load_pem_x509_certificate(ca_cert_pem)
-    ca_key = load_pem_private_key(ca_key_pem, password=None)
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey) or ca_key.public_key() != authority.public_key():
-        raise ValueError("the key is not that of the CA's certificate")
+    ca_key = _ca_key(authority, ca_key_pem)
     key = ec.generate_private_key(ec.SECP256R1())
     days = min(MEMBER_DAYS, int((authority.not_valid_after_utc.timestamp() - now) // 86_400))
     names = x509.SubjectAlternativeName([x509.DNSName(each) for each in (*_dns_name(name), ANY_TORRENT)])
@@ -65,6 +64,43 @@ def make_member(name: str, ca_cert_pem: bytes, ca_key_pem: bytes, now: float) ->
         .sign(ca_key, SHA256())
     )
     return certificate.public_bytes(Encoding.PEM), _key_pem(key)
+
+
+def serial_of(cert_pem: bytes) -> int:
+    """A certificate's serial number. Raises ValueError for what is none."""
+    return x509.load_pem_x509_certificate(cert_pem).serial_number
+
+
+def revoke(
+    ca_cert_pem: bytes, ca_key_pem: bytes, crl_pem: bytes, serials: Iterable[int], now: float
+) -> bytes:
+    """The list ``crl_pem`` (empty: none yet) with these serial numbers, until the CA's own end. Raises ValueError for what is no CA
+    with its key, or no list."""
+    authority = x509.load_pem_x509_certificate(ca_cert_pem)
+    ca_key = _ca_key(authority, ca_key_pem)
+    at = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    entries = {each.serial_number: each for each in (x509.load_pem_x509_crl(crl_pem) if crl_pem else ())}
+    for serial in serials:
+        if serial not in entries:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)
+            entries[serial] = entry.build()
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(at - _BACKDATED)
+        .next_update(authority.not_valid_after_utc)
+        .add_extension(x509.CRLNumber(int(now)), critical=False)
+    )
+    for each in entries.values():
+        builder = builder.add_revoked_certificate(each)
+    return builder.sign(ca_key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def _ca_key(authority: x509.Certificate, ca_key_pem: bytes) -> ec.EllipticCurvePrivateKey:
+    ca_key = load_pem_private_key(ca_key_pem, password=None)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey) or ca_key.public_key() != authority.public_key():
+        raise ValueError("the key is not that of the CA's certificate")
+    return ca_key
 
 
 def _builder(

@@ -294,7 +294,7 @@ class ClusterServer:
             if proof.sender == self._me.name:
                 raise CallRefused("name_taken", f"two daemons are called {proof.sender}")
             if self._tls is not None and request.transport is not None:
-                _check_certificate(request.transport, proof.sender)
+                _check_certificate(request.transport, proof.sender, self._tls.revoked)
             self.sources.note(proof.sender, request.remote, time.monotonic())
             if (reason := self.banned.get(proof.sender)) is not None:
                 raise CallRefused("banned", reason)
@@ -382,9 +382,12 @@ class ClusterServer:
         return self._proven(keys, nonce, _STATUS.get(refused.code, _REFUSED_STATUS), body)
 
 
-def _check_certificate(transport: asyncio.Transport, sender: str) -> None:
+def _check_certificate(transport: asyncio.Transport, sender: str, revoked: frozenset[int]) -> None:
     """With TLS a member's name is not only its own word. Raises CallRefused."""
-    names = tls.names_of(transport.get_extra_info("peercert") or {})
+    shown = transport.get_extra_info("peercert") or {}
+    if tls.serial_of(shown) in revoked:  # the connection is older than the list
+        raise CallRefused("certificate_revoked", "the certificate shown is revoked")
+    names = tls.names_of(shown)
     if sender[: tls.COMMON_NAME_CHARS_MAX] not in names and sender not in names:
         raise CallRefused(
             "certificate_name",

@@ -30,6 +30,8 @@ COMMON_NAME_CHARS_MAX = 64
 EXPIRY_TOLD_S = 30 * 86_400.0
 """A certificate that ends within so long is warned of: a month to renew it."""
 
+_CRL_END = "-----END X509 CRL-----"
+
 DH_PARAMETERS = """\
 -----BEGIN DH PARAMETERS-----
 MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
@@ -63,11 +65,13 @@ class TlsUnusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where a member's certificate, its key and the CA's certificate lie, all PEM."""
+    """Where a member's certificate, its key, the CA's certificate and the list of those that count no longer lie, all PEM.
+    Without the last one (empty) every certificate of the CA counts."""
 
     cert: str
     key: str
     ca: str
+    crl: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,12 @@ class TlsIdentity:
     accepting: ssl.SSLContext = field(repr=False, compare=False)
     asking: ssl.SSLContext = field(repr=False, compare=False)
     warnings: tuple[str, ...] = ()
+    revoked: frozenset[int] = frozenset()
+    """Serial numbers of certificates that count no longer."""
 
 
 def load(files: TlsFiles, now: float) -> TlsIdentity:
-    """Read and judge all three files; ``now`` is the time of day. Raises TlsUnusable. Reads the disk: small files."""
+    """Read and judge all files; ``now`` is the time of day. Raises TlsUnusable. Reads the disk: small files."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     ca_text, cert_text = _read("cluster.tls_ca_file", files.ca), _read("cluster.tls_cert_file", files.cert)
@@ -112,6 +118,12 @@ def load(files: TlsFiles, now: float) -> TlsIdentity:
             "cluster.tls_cert_file", files.cert, "it lacks the name * (DNS:*), which the swarm needs"
         )
     ca_pem = signed_by[0].public_bytes(Encoding.PEM)
+    revoked: frozenset[int] = frozenset()
+    crl_warnings: tuple[str, ...] = ()
+    if files.crl:
+        revoked, crl_warnings = _revoked(files.crl, authorities, now)
+    if certificate.serial_number in revoked:
+        raise TlsUnusable("cluster.tls_cert_file", files.cert, f"it is revoked by {files.crl}")
     return TlsIdentity(
         certificate.public_bytes(Encoding.PEM).decode(),
         key_text,
@@ -120,7 +132,8 @@ def load(files: TlsFiles, now: float) -> TlsIdentity:
         ends.timestamp(),
         accepting=_context(ssl.PROTOCOL_TLS_SERVER, files, ca_text),
         asking=_context(ssl.PROTOCOL_TLS_CLIENT, files, ca_text),
-        warnings=_warnings(files.cert, ends, now),
+        warnings=_warnings(files.cert, ends, now) + crl_warnings,
+        revoked=revoked,
     )
 
 
@@ -134,6 +147,9 @@ def _context(protocol: ssl._SSLMethod, files: TlsFiles, ca_text: str) -> ssl.SSL
         context.num_tickets = 0  # a session resumed by a ticket would outlive a renewed certificate
     try:
         context.load_verify_locations(cadata=ca_text)
+        if files.crl:
+            context.load_verify_locations(cafile=files.crl)  # takes lists too, which cadata does not
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.load_cert_chain(files.cert, files.key, password=_no_password)
     except (ssl.SSLError, ValueError, OSError) as error:
         raise TlsUnusable(
@@ -186,6 +202,51 @@ def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def _revoked(
+    path: str, authorities: list[x509.Certificate], now: float
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """The serial numbers of a file's lists, and what deserves a warning. Raises TlsUnusable: with a list that is missing or out of
+    date nobody's certificate would count."""
+    from cryptography import x509
+
+    key = "cluster.tls_crl_file"
+    text = _read(key, path)
+    blocks = [f"{block}{_CRL_END}\n" for block in text.split(_CRL_END)[:-1]]
+    try:
+        lists = [x509.load_pem_x509_crl(block.encode()) for block in blocks]
+    except ValueError as error:
+        raise TlsUnusable(key, path, "it holds a list that cannot be read") from error
+    found: set[int] = set()
+    warnings: tuple[str, ...] = ()
+    for authority in authorities:
+        of_it = [each for each in lists if _signed_list(each, authority)]
+        if not of_it:
+            name = authority.subject.rfc4514_string()
+            raise TlsUnusable(
+                key, path, f"it holds no list of the CA {name}, without which none of its certificates counts"
+            )
+        newest = max(of_it, key=lambda each: each.last_update_utc)
+        ends = newest.next_update_utc
+        if ends is not None and ends.timestamp() <= now:
+            raise TlsUnusable(key, path, f"its list ended on {ends:%Y-%m-%d %H:%M} UTC: make a new one")
+        if ends is not None and ends.timestamp() - now < EXPIRY_TOLD_S:
+            warnings += (
+                f"the list {path} ends on {ends:%Y-%m-%d}, and then no certificate counts: make a new one",
+            )
+        found |= {each.serial_number for each in newest}
+    return frozenset(found), warnings
+
+
+def _signed_list(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    key: Any = authority.public_key()
+    return crl.issuer == authority.subject and crl.is_signature_valid(key)
+
+
+def serial_of(peercert: Mapping[str, Any]) -> int:
+    """The number of a certificate, as `ssl` tells of the other side's."""
+    return int(str(peercert.get("serialNumber", "0")), 16)
 
 
 def names_of(peercert: Mapping[str, Any]) -> frozenset[str]:

@@ -200,6 +200,12 @@ def _check_tls(config: Config, fault: Callable[[str, object, str], None]) -> Non
                 path,
                 "is missing: certificate, key and CA go together; distctl cluster init --tls makes them",
             )
+    if cluster.tls_crl_file and not os.access(cluster.tls_crl_file, os.R_OK):
+        problem = "cannot be read: check that it exists and that this user may read it"
+        fault("cluster.tls_crl_file", cluster.tls_crl_file, problem)
+    elif cluster.tls_crl_file and not any(named.values()):
+        problem = "revokes certificates, of which there are none without cluster.tls_cert_file"
+        fault("cluster.tls_crl_file", cluster.tls_crl_file, problem)
     if config.swarm.encryption == "tls" and not any(named.values()):
         fault(
             "swarm.encryption",

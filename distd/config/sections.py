@@ -64,6 +64,7 @@ class ClusterSection(Struct, frozen=True, kw_only=True):
     tls_cert_file: str = ""
     tls_key_file: str = ""
     tls_ca_file: str = ""
+    tls_crl_file: str = ""
     allow: tuple[str, ...] = ()
     gated: Literal["shared", "own_access"] = "shared"
     wire_version: Annotated[int, Meta(ge=WIRE_VERSION - 1, le=WIRE_VERSION)] = WIRE_VERSION

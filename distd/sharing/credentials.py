@@ -31,7 +31,9 @@ def read_credentials(cluster: ClusterSection, name: str) -> Credentials:
         found = secret.read(cluster.secret_file) if cluster.secret_file else None
         identity = None
         if cluster.tls_cert_file:
-            files = tls.TlsFiles(cluster.tls_cert_file, cluster.tls_key_file, cluster.tls_ca_file)
+            files = tls.TlsFiles(
+                cluster.tls_cert_file, cluster.tls_key_file, cluster.tls_ca_file, cluster.tls_crl_file
+            )
             identity = tls.load(files, time.time())
             if not identity.names & {name, name[: tls.COMMON_NAME_CHARS_MAX]}:
                 told = ", ".join(sorted(identity.names))

@@ -187,7 +187,7 @@ def test_a_ca_and_certificates_are_made_that_the_daemon_takes(tmp_path: Path) ->
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tls_dir.iterdir()}
     assert modes == {
         **dict.fromkeys(("ca.key", "gpu-1.key", "gpu-2.key"), 0o600),
-        **dict.fromkeys(("ca.pem", "gpu-1.pem", "gpu-2.pem"), 0o644),
+        **dict.fromkeys(("ca.pem", "gpu-1.pem", "gpu-2.pem", "issued"), 0o644),
     }
     config = tomllib.loads(ran.stdout)
     assert config["swarm"]["encryption"] == "tls"
@@ -211,6 +211,24 @@ def test_a_ca_and_certificates_are_made_that_the_daemon_takes(tmp_path: Path) ->
     assert json.loads(renewed.stdout)["items"][0]["cert"] == f"{tls_dir}/gpu-2.pem"
     assert (tls_dir / "gpu-2.pem").read_bytes() != before
     assert (secret_file.read_bytes(), (tls_dir / "ca.pem").read_bytes()) == (secret_before, ca_before)
+
+    # The one that was renewed counted on: all that were made for a node are revoked.
+    for _ in range(2):
+        revoked = distctl(None, "cluster", "revoke", "gpu-2", "--tls-dir", str(tls_dir), "--json")
+        assert (revoked.returncode, json.loads(revoked.stdout)["file"]) == (0, f"{tls_dir}/crl.pem")
+        assert len(json.loads(revoked.stdout)["items"][0]["serials"]) == 2
+    crl = str(tls_dir / "crl.pem")
+    for name, is_revoked in (("gpu-1", False), ("gpu-2", True)):
+        files = TlsFiles(*(str(tls_dir / each) for each in (f"{name}.pem", f"{name}.key", "ca.pem")), crl)
+        if is_revoked:
+            with pytest.raises(tls.TlsUnusable, match="it is revoked"):
+                tls.load(files, time.time())
+        else:
+            assert len(tls.load(files, time.time()).revoked) == 2
+    assert "swarms" in distctl(None, "cluster", "revoke", "gpu-1", "--tls-dir", str(tls_dir)).stderr
+    for unknown in ("gpu-9", "ca", "a/b"):
+        ran = distctl(None, "cluster", "revoke", unknown, "--tls-dir", str(tls_dir))
+        assert (ran.returncode, ran.stdout, "no certificate was made here" in ran.stderr) == (1, "", True)
     for wrong in (("gpu-3", "--tls-dir", str(tmp_path)), ("a/b", "--tls-dir", str(tls_dir))):
         ran = distctl(None, "cluster", "cert", *wrong)
         assert (ran.returncode, ran.stdout, ran.stderr.count("Traceback")) == (1, "", 0)

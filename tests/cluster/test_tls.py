@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 from peers import cluster_server
 from peers.cluster import Cluster
-from peers.tls import TlsFiles, TlsUnusable, load
+from peers.cluster_errors import CallRefused, MemberUnreachable
+from peers.tls import TlsFiles, TlsIdentity, TlsUnusable, load
 from tests.cluster.test_transport import Collected
 from tests.cluster.worlds import SECRET, World, speak, until
 from tests.peers.authority import Authority
@@ -152,6 +154,47 @@ async def test_renewed_certificates_are_used_at_once_and_end_nothing(
     assert shown[0] != shown[1]
 
 
+async def test_who_shows_a_revoked_certificate_is_refused_at_once_and_the_others_go_on(
+    world: World, authority: Authority
+) -> None:
+    first, second = await two(world, authority)
+    stolen_identity = authority.identity("m2")
+    stolen = await world.start("m2", (first.address,), tls=stolen_identity)
+    await until(lambda: "m2" in second.live and "m1" in stolen.live, "all know each other")
+    assert await stolen.call("m0", "echo", b"", 5.0) == b"m2 says "
+    authority.revoke("m2")
+    for cluster in (first, second):
+        cluster.change_credentials(SECRET, authority.again(cluster.me))
+    # Its connections from before are open.
+    with pytest.raises(CallRefused, match="certificate_revoked"):
+        await stolen.call("m0", "echo", b"", 5.0)
+    with pytest.raises(MemberUnreachable, match="revoked"):
+        await first.call("m2", "echo", b"", 5.0)
+    # Nor does it get as far as HTTP on new ones.
+    assert await answer_to(first, authority.identity("m4")) != b""
+    assert await answer_to(first, stolen_identity) == b""
+    await until(lambda: "revoked" in stolen.troubles().get(first.address, ""), "it to be told why")
+    await until(lambda: first.live == second.live == {"m0", "m1"}, "it to be dead for the others")
+    assert await first.call("m1", "echo", b"", 5.0) == b"m0 says "
+    with pytest.raises(TlsUnusable, match="it is revoked by"):
+        authority.again("m2")
+    again = await world.start("m3", (first.address,), tls=authority.identity("m3"))
+    await until(lambda: "m3" in second.live and "m1" in again.live, "a new certificate to count")
+
+
+async def answer_to(cluster: Cluster, identity: TlsIdentity) -> bytes:
+    """What is said over HTTP to whoever shows this certificate."""
+    host, port = cluster.address.split(":")
+    answer = b""
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=identity.asking)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await reader.read()
+            writer.transport.abort()
+    return answer
+
+
 async def certificate_of(cluster: Cluster, authority: Authority) -> bytes:
     host, port = cluster.address.split(":")
     async with asyncio.timeout(10):
@@ -197,6 +240,29 @@ async def test_what_is_no_good_certificate_is_named(authority: Authority, tmp_pa
     for broken, when, reason in wrong:
         with pytest.raises(TlsUnusable, match=reason):
             load(broken, when)
+    authority.revoke("m0")
+    other = authority.member("m1")
+    lists: list[tuple[str | Path, str, float, str]] = [
+        (tmp_path / "none", files.ca, now, "No such file"),
+        (authority.ca_file, files.ca, now, "holds no list of the CA"),
+        (other.crl, str(both_cas(tmp_path, authority, foreign)), now, "holds no list of the CA"),
+        (broken_list(tmp_path), files.ca, now, "cannot be read"),
+    ]
+    for crl, ca, when, reason in lists:
+        with pytest.raises(TlsUnusable, match=reason):
+            load(TlsFiles(other.cert, other.key, ca, str(crl)), when)
     assert load(files, now).warnings == ()
     assert "renew it" in load(files, now + 710 * DAY_S).warnings[0]
     assert "PRIVATE" not in repr(load(files, now))
+
+
+def both_cas(folder: Path, *authorities: Authority) -> Path:
+    path = folder / "both.pem"
+    path.write_text("".join(each.ca_file.read_text() for each in authorities))
+    return path
+
+
+def broken_list(folder: Path) -> Path:
+    path = folder / "broken.pem"
+    path.write_text("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
+    return path

@@ -54,6 +54,7 @@ OTHER: dict[str, tuple[str, object]] = {
     "cluster.tls_cert_file": ("/etc/passwd", "/etc/passwd"),
     "cluster.tls_key_file": ("/etc/passwd", "/etc/passwd"),
     "cluster.tls_ca_file": ("/etc/passwd", "/etc/passwd"),
+    "cluster.tls_crl_file": ("/etc/passwd", "/etc/passwd"),
     "swarm.listen": ("127.0.0.1:8072", "127.0.0.1:8072"),
     "swarm.advertise": ("192.0.2.1:8072", "192.0.2.1:8072"),
     "swarm.encryption": ("full", "full"),
@@ -82,7 +83,7 @@ def value_of(config: Config, key: str) -> object:
 def beside(key: str) -> tuple[str, ...]:
     """What has to be set beside a key: both directories on /tmp, where one lies; the other files of TLS."""
     tls = [f"cluster.tls_{name}_file" for name in ("cert", "key", "ca")]
-    if key in tls:
+    if key in (*tls, "cluster.tls_crl_file"):
         return tuple(f"{each}=/etc/hostname" for each in tls if each != key)
     return ("node.state_dir=/tmp",) if key.startswith("cache.") else ()
 
@@ -371,6 +372,8 @@ def test_a_listener_for_members_beyond_loopback_may_have_tls_instead(load: Load)
         ("swarm.listen=127.0.0.1:65535", "leaves no next port"),
         ("swarm.encryption=tls", "needs cluster.tls_cert_file, tls_key_file and tls_ca_file"),
         ("cluster.secret_file=/nowhere", "cannot be read"),
+        ("cluster.tls_crl_file=/nowhere", "cannot be read"),
+        ("cluster.tls_crl_file=/etc/passwd", "revokes certificates, of which there are none"),
         ("cluster.allow=meta-llama/*", "allows nobody: write"),
         ("cluster.allow=llama gpu-1", "allows nobody: write"),
     ],

@@ -51,6 +51,14 @@ COPY_TLS = """
      scp {dir}/ca.pem NODE:{dir}/ && scp {dir}/NODE.pem NODE:{dir}/node.pem && scp -p {dir}/NODE.key NODE:{dir}/node.key
      ssh NODE chown distd {dir}/node.key"""
 
+REVOKED = """\
+{count} certificates are on the list in {file}. Next, on every node that stays:
+
+1. Copy it there, to the same path, and name it once in config.toml, then restart:  [cluster] tls_crl_file = "{file}"
+   Where it is named already:  sudo systemctl reload distd
+2. Change the cluster's secret too: the swarms of large files do not read the list (docs/CLUSTER.md).
+"""
+
 AFTER = """\
 3. Let the nodes reach each other on TCP 7071, 7072 and 7073, nobody else.
 4. Restart distd on every node, then see them meet:
@@ -66,6 +74,7 @@ AFTER = """\
         "distctl cluster init",
         "distctl cluster init --tls --node gpu-1 --node gpu-2",
         "distctl cluster cert gpu-3",
+        "distctl cluster revoke gpu-3",
     ),
 )
 def command() -> None:
@@ -144,6 +153,37 @@ def cert(settings: Settings, nodes: tuple[str, ...], tls_dir: str) -> None:
         return
     for written, key in certificates:
         say(f"{safe(written)}\n{safe(key)}")
+
+
+@command.command(
+    epilog=examples("distctl cluster revoke gpu-3", "distctl cluster revoke gpu-1 gpu-2 --tls-dir ./tls")
+)
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.option(
+    "--tls-dir", metavar="DIR", default=DEFAULT_TLS_DIR, help=f"Where the CA lies [{DEFAULT_TLS_DIR}]."
+)
+@click.pass_obj
+def revoke(settings: Settings, nodes: tuple[str, ...], tls_dir: str) -> None:
+    """Put all certificates made for these nodes on the list of those that count no longer.
+
+    It takes effect where a daemon reads the list: copy it to every node and reload. A new certificate counts again.
+    """
+    from distd.sharing.member_files import CRL, revoke_members
+
+    tls_dir = os.path.abspath(tls_dir)
+    path = os.path.join(tls_dir, CRL)
+    revoked: dict[str, list[str]] = {}
+    try:
+        _written(path, lambda: revoked.update(revoke_members(tls_dir, nodes)))
+    except ValueError as error:
+        raise CommandFailed(f"nothing was revoked: {error}") from None
+    if settings.json:
+        document({"file": path, "items": [{"node": n, "serials": s} for n, s in revoked.items()]})
+    elif settings.quiet:
+        say(safe(path))
+    else:
+        say(safe(path))
+        note(REVOKED.format(file=safe(path), count=sum(map(len, revoked.values()))))
 
 
 def _written(path: str, write: Callable[[], None]) -> None:
