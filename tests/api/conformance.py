@@ -50,7 +50,7 @@ class Ran:
 
 
 def config(words: Mapping[str, Words]) -> str:
-    """TOML. `words`: beginning of a path -> parameter (`path.id`) -> values that lead somewhere there."""
+    """TOML. `words`: beginning of a path, or a route's name -> parameter (`path.id`) -> values that lead somewhere there."""
     lines = ["max-stream-events = 1", f"request-timeout = {REQUEST_TIMEOUT_S}"]
     lines += ['hooks = "tests.api.conformance_hooks"', "[cache]", "enabled = false"]
     named = {
@@ -61,8 +61,10 @@ def config(words: Mapping[str, Words]) -> str:
         lines += [f"[dictionaries.{name}]", f"values = {json.dumps(list(words[begin][parameter]))}"]
     # Left out, a wait for what nobody has takes its default of half a minute.
     lines += ["[[operations]]", 'include-path-regex = "/wait$"', 'parameters = {"query.timeout" = "0s"}']
-    for begin, known in words.items():
-        lines += ["[[operations]]", f'include-path-regex = "^{begin}"', "[operations.parameters]"]
+    # Of several that fit, the first counts: a route's own words before those of all below a path.
+    for begin, known in sorted(words.items(), key=lambda each: " " not in each[0]):
+        of = f'include-name = "{begin}"' if " " in begin else f'include-path-regex = "^{begin}"'
+        lines += ["[[operations]]", of, "[operations.parameters]"]
         lines += [
             f'"{parameter}" = {{dictionary = "{named[begin, parameter]}", probability = {KNOWN}}}'
             for parameter in known

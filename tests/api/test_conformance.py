@@ -34,6 +34,7 @@ OPTIONS = (
 CASES_MIN = 4000 if FULL else 500
 NEVER_DONE = {
     "DELETE /v1/peers/{name}",  # the other member is alive
+    "POST /v1/peers/{name}/recheck",  # nobody is banned on evidence
     "GET /openapi.json",  # is not asked for itself
     "GET /v1/models/{type}/{org}/{name}/wait",  # comes after all have been removed, and does not wait
 }
@@ -64,12 +65,15 @@ def content(fleet: Fleet, repos: Repos) -> dict[str, conformance.Words]:
     pulls = [n0.pulled(kept.id, nodes=["all"])["id"], n0.pulled(other.id)["id"]]
     pulls.append(n0.pull("acme/missing")["id"])
     later = n0.submit(kept.id, revision="refs/pr/1", at="2199-01-01T00:00:00Z")["id"]
-    n0.post(f"/v1/pulls/{later}/pause")
+    waiting = n0.submit(kept.id, revision="refs/pr/2", at="2199-01-01T00:00:00Z")["id"]
+    for paused in later, waiting:
+        n0.post(f"/v1/pulls/{paused}/pause")
     entry: dict[str, Any] = n0.post("/v1/prefetch", {"repo": kept.id, "schedule": "0 3 * * *"})
     n0.ask("PUT", "/v1/peers/n1/ban", {"reason": "for a while"})
     repo = {"query.repo": [kept.id], "query.type": ["model"], "query.revision": ["main", kept.commit]}
     return {
         "/v1/pulls": {"path.id": [*pulls, later], "body.repo": [kept.id, other.id]},
+        "POST /v1/pulls/{id}/resume": {"path.id": [waiting]},  # all others are soon cancelled
         "/v1/prefetch": {"path.id": [entry["id"]], "body.repo": [kept.id], "body.schedule": ["0 3 * * *"]},
         "/v1/models": {
             "path.type": ["model"],
@@ -80,6 +84,7 @@ def content(fleet: Fleet, repos: Repos) -> dict[str, conformance.Words]:
         },
         "/v1/adopt": {"body.path": [str(fleet.members[1].hub_dir)]},
         "/v1/peers": {"path.name": ["n1"]},
+        "GET /v1/peers/{name}/drain": {"path.name": ["n0", "n1"]},  # n1 is soon banned
         "/dashboard": {"path.file": ["app.js", "style.css"]},
         "/v1/plan": repo,
         "/v1/estimate": {**repo, "query.link": ["1 Gbit/s"]},
