@@ -54,8 +54,8 @@ test: check ## check, and every test
 swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
 	@SWARM_STRICT=1 $(BIN)/pytest -q -s $(FLEETS)
 
-blame: setup ## three bad daemons of eight: named with evidence, the good ones publish in 1.5 x their clean time
-	@BLAME_FULL=1 $(BIN)/pytest -q -s tests/swarm/test_blame.py --timeout 900
+blame: setup ## three bad of eight, simulated and real daemons: named with evidence, the good ones publish in 1.5 x their clean time
+	@BLAME_FULL=1 BLAME_SEEDS=$(or $(BLAME_SEEDS),26) $(BIN)/pytest -q -s tests/swarm/test_blame.py tests/sim/test_blame.py --timeout 900
 
 sim: setup ## the simulated cluster and weeks of a full disk over many seeds (SIM_SEEDS=1000), or one again (SEED=7 MEMBERS=12)
 	@$(if $(SEED),$(BIN)/python -m tests.sim --seed $(SEED) $(if $(MEMBERS),--members $(MEMBERS)),SIM_SEEDS=$(or $(SIM_SEEDS),1000) WEEK_SEEDS=20 $(BIN)/pytest -q -n 2 tests/sim tests/core/test_quota_week.py --timeout 1800)

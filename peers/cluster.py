@@ -145,8 +145,8 @@ class Cluster:
 
     @property
     def is_shunned(self) -> bool:
-        """Whether members ban this one and nobody else is left who talks with it."""
-        return len(self.live) == 1 and bool(self._shunning.by)
+        """Whether more members ban this one than are left to talk with it: bad ones do not ban each other."""
+        return self._shunning.outnumber(self.live - {self.me})
 
     @property
     def live(self) -> frozenset[str]:

@@ -4,7 +4,8 @@ The Hub gives one hash for a whole file and nothing finer, so the digests of pie
 them. A ledger is a set of claims that only grows; two ledgers unite by union, so the order and number of merges do not
 matter and no claim is ever overwritten. What a piece's digest *is* follows from its claims alone:
 
-* only the latest fetch of each member counts, so a member can correct itself by fetching again;
+* only the latest fetch of each member counts, so a member can correct itself by fetching again, and in no other way: what
+  it says of its whole takes nothing back of what it said that it fetched;
 * claims recomputed from a sealed copy (one whose whole hash the Hub confirmed) outrank fetched ones;
 * the digest that most members claim is **agreed**; a tie is **disputed** until a further claim decides it.
 
@@ -319,12 +320,12 @@ def decide(claims: Sequence[Claim]) -> _Decision:
 
 
 def _latest(claims: Sequence[Claim]) -> list[Claim]:
-    """Each claimant's newest claim: a sealed one before any fetch, then by fetch number."""
-    newest: dict[str, Claim] = {}
+    """Of each claimant the newest fetch, and the newest digests that it sealed."""
+    newest: dict[tuple[str, bool], Claim] = {}
     for claim in claims:
-        present = newest.get(claim.claimant)
-        if present is None or (present.sealed, present.fetch) < (claim.sealed, claim.fetch):
-            newest[claim.claimant] = claim
+        present = newest.get((claim.claimant, claim.sealed))
+        if present is None or present.fetch < claim.fetch:
+            newest[claim.claimant, claim.sealed] = claim
     return list(newest.values())
 
 

@@ -40,6 +40,10 @@ class Shunning:
             self._until = {name: until for name, until in self._until.items() if until > now}
         return frozenset(self._until)
 
+    def outnumber(self, company: frozenset[str]) -> bool:
+        """Whether they are more than the others that are left."""
+        return len(self.by) > len(company)
+
     def without(self, view: TellLive) -> TellLive:
         """The view of the members without those."""
         by = self.by

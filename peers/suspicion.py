@@ -33,6 +33,9 @@ QUESTIONS_PER_MEMBER_MAX = 12
 """Those included that it answers by saying that it does not hold the piece, which cost nothing. One more for each piece that
 was refused: who held hardly anything at the first doubt has sent what is wrong now, or somebody else who did not."""
 
+ACCUSED_PIECES_MAX = 8
+"""Of one member, by all that accuse it: these are asked for first, and once more where it lacked them before."""
+
 DOUBTED_MAX = 8
 """Pieces looked into, the latest: many wrong ones have the same cause."""
 
@@ -83,11 +86,11 @@ class Suspicion:
         self._doubted: dict[int, None] = {}
         self._refused = 0
         self._asked: dict[str, set[int]] = {}
-        self._lacking: dict[str, int] = {}
+        self._lacking: dict[str, set[int]] = {}
         self._proven = False
         self._waiting: set[tuple[str, int]] = set()
         self._damaged: dict[str, set[int]] = {}
-        self._accused: dict[str, tuple[int, ...]] = {}
+        self._accused: dict[str, dict[int, None]] = {}
         self._false_claims: dict[str, dict[int, tuple[bytes, bytes]]] = {}
         self.evidence: dict[str, Evidence] = {}
 
@@ -101,10 +104,15 @@ class Suspicion:
                 del self._doubted[next(iter(self._doubted))]
 
     def accused(self, member: str, pieces: PieceSet) -> None:
-        """Somebody else found evidence against the member, in these pieces: a reason to look at them, no more."""
+        """Somebody else found evidence against the member, in these pieces: a reason to look at them, no more. Of those that it
+        lacked when it was asked it has something by now."""
         self._damaged.setdefault(member, set())
-        if member not in self._accused:
-            self._accused[member] = tuple(islice(piece_set.each(pieces), COPIES_PER_MEMBER_MAX))
+        accused = self._accused.setdefault(member, {})
+        for piece in islice(piece_set.each(pieces), ACCUSED_PIECES_MAX - len(accused)):
+            if piece not in accused and piece in self._lacking.get(member, ()):
+                self._lacking[member].discard(piece)
+                self._asked[member].discard(piece)
+            accused[piece] = None
 
     def due(self, ledger: Ledger, swarm: Iterable[str], proven: bool) -> list[tuple[str, int]]:
         """Members to ask now, each with a piece. ``swarm``: who is in it; ``proven``: this member's whole is right."""
@@ -129,9 +137,11 @@ class Suspicion:
         self, member: str, piece: int, told: Testimony | None, ledger: Ledger, proven: bool
     ) -> Evidence | None:
         """Take an answer, None for none; evidence that is new."""
+        if (member, piece) not in self._waiting:
+            return None
         self._waiting.discard((member, piece))
-        if told is None or told.sent is None:
-            self._lacking[member] = self._lacking.get(member, 0) + 1
+        if (told is None or told.sent is None) and piece in self._asked.get(member, ()):
+            self._lacking.setdefault(member, set()).add(piece)
         if told is None or member in self.evidence:
             return None
         found = None
@@ -166,12 +176,12 @@ class Suspicion:
 
     @property
     def _copies(self) -> int:
-        return sum(map(len, self._asked.values())) - sum(self._lacking.values())
+        return sum(map(len, self._asked.values())) - sum(map(len, self._lacking.values()))
 
     def _may_ask(self, member: str, piece: int, proven: bool) -> bool:
         asked = self._asked.get(member, set())
         more = 2 * COPIES_PER_MEMBER_MAX if proven or member in self._damaged else 0
-        copies = len(asked) - self._lacking.get(member, 0)
+        copies = len(asked) - len(self._lacking.get(member, ()))
         enough = copies >= COPIES_PER_MEMBER_MAX + more or piece in asked
         enough = enough or len(asked) >= QUESTIONS_PER_MEMBER_MAX + more + self._refused
         return member != self._me and member not in self.evidence and not enough
@@ -181,7 +191,9 @@ class Suspicion:
         then, of each doubted piece, who claimed it and all others."""
         pairs: list[tuple[str, int]] = []
         for member, damaged in self._damaged.items():
-            after = ledger.agreed & ~piece_set.full(max(damaged, default=-1) + 1) or ledger.agreed
+            asked = sum(map(piece_set.single, self._asked.get(member, ())))
+            unasked = ledger.agreed & ~asked
+            after = unasked & ~piece_set.full(max(damaged, default=-1) + 1) or unasked
             pieces = (
                 *self._accused.get(member, ()),
                 *islice(piece_set.each(after), QUESTIONS_PER_MEMBER_MAX),

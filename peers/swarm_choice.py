@@ -42,7 +42,7 @@ STUCK_S = 10.0
 STUCK_HOT_S = 20.0
 """The same in the hot swarm, which may be idle for longer while others fetch."""
 
-LEFT_ALONE_S = 30.0
+LEFT_ALONE_S = 15.0
 """Without a piece from the sealed swarm this long, a member that cannot fetch asks another lead who has the blob."""
 
 SPOILED_MIN = 8

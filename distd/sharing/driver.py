@@ -152,7 +152,7 @@ class BlobDriver:
         self.feed(event.Ticked())
 
     def members_changed(self, *, shunned: bool) -> None:
-        """`shunned`: everybody else bans this node, so what is under way asks the Hub for nothing."""
+        """`shunned`: most others ban this node, so what is under way asks the Hub for nothing."""
         view = self._means.neighbours.view
         self.feed(event.MembersChanged(self._sharers(view.live), view.draining))
         allowed = self._means.may_fetch() and not shunned and self._remote is not None

@@ -108,6 +108,19 @@ async def test_a_banned_member_is_refused_whatever_it_asks_until_the_ban_is_lift
     assert await third.call("m0", "echo", b"again", 5.0) == b"m2 says again"
 
 
+async def test_a_member_is_shunned_when_more_ban_it_than_talk_with_it(world: World) -> None:
+    """Bad members do not ban each other."""
+    *good, other, bad = await world.grow(5)
+    await acquainted(*good, other, bad)
+    for number, each in enumerate(good):
+        each.ban({bad.me: "it sent wrong bytes"})
+        with pytest.raises(CallRefused, match="banned"):
+            await bad.call(each.me, "echo", b"", 1.0)
+        assert bad.is_shunned == (number >= 2)
+    assert bad.live == {other.me, bad.me}
+    assert not other.is_shunned
+
+
 async def test_a_dead_member_that_was_forgotten_is_in_nobodys_list(world: World) -> None:
     first, second, third = await world.grow(3)
     with pytest.raises(MemberUnknown):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peers.invariants import InvariantViolated
-from peers.ledger import FETCHES_MAX, Claim, Digests, Ledger, Verdict
+from peers.ledger import BLAMED_PIECES_MIN, FETCHES_MAX, Claim, Digests, Ledger, Verdict
 from tests.peers_core.builders import PIECES, claim, digests
 
 claims = st.lists(
@@ -117,6 +117,14 @@ def test_digests_of_a_sealed_copy_outrank_any_number_of_fetches() -> None:
     assert ledger.digests(0) == digests(0)
     assert ledger.outvoted() == {}, "one sealer's word outvotes nobody"
     assert set(ledger.outvoted(trusted_sealer="d")) == {"a", "b", "c"}
+
+
+def test_what_a_member_seals_takes_nothing_back_of_what_it_claimed_to_have_fetched() -> None:
+    false = [claim(piece, "a", variant=1) for piece in range(BLAMED_PIECES_MIN)]
+    right = [claim(piece, name, sealed=True) for piece in range(BLAMED_PIECES_MIN) for name in "ab"]
+    assert set(united([*false, *right]).blamed()) == {"a"}
+    again = [claim(piece, "a", fetch=2) for piece in range(BLAMED_PIECES_MIN)]
+    assert united([*false, *again, *right]).blamed() == {}, "but fetching again does"
 
 
 def test_two_sealed_copies_that_differ_are_disputed() -> None:

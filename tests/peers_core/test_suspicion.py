@@ -118,6 +118,46 @@ def test_an_accusation_makes_ask_and_does_not_convict(suspicion: Suspicion, ledg
     assert suspicion.evidence == {}
 
 
+def test_what_it_lacked_is_asked_for_again_where_somebody_accuses_it(
+    suspicion: Suspicion, ledger: Ledger
+) -> None:
+    suspicion.doubt(0b11)
+    answer_all(suspicion, ledger, {"b": LACKS})
+    suspicion.accused("b", 0b11)
+    answer_all(suspicion, ledger, {"b": DAMAGED})
+    assert set(suspicion.evidence) == {"b"}
+    assert suspicion.evidence["b"].pieces == 0b11
+
+
+def test_accusations_make_ask_for_few_copies_however_many_come(suspicion: Suspicion) -> None:
+    pieces = 200
+    ledger = Ledger(pieces, [claim(piece, "a") for piece in range(pieces)])
+    questions = 0
+    for piece in range(pieces):
+        suspicion.accused("b", 1 << piece)
+        questions += answer_all(suspicion, ledger, {"b": LACKS})
+    most = suspicions.QUESTIONS_PER_MEMBER_MAX + 2 * COPIES_PER_MEMBER_MAX + suspicions.ACCUSED_PIECES_MAX
+    assert questions <= most
+
+
+def test_who_is_accused_early_is_asked_for_pieces_that_come_later(suspicion: Suspicion) -> None:
+    begun = Ledger(40, [claim(piece, "a") for piece in range(12)])
+    suspicion.accused("b", 0b1)
+    answer_all(suspicion, begun, {"b": LACKS})
+    answer_all(suspicion, Ledger(40, [claim(piece, "a") for piece in range(20)]), {"b": DAMAGED})
+    assert set(suspicion.evidence) == {"b"}
+
+
+def test_an_answer_that_is_not_waited_for_says_nothing(suspicion: Suspicion, ledger: Ledger) -> None:
+    suspicion.doubt(0b1111)
+    for _ in range(4 * COPIES_PER_MEMBER_MAX):
+        for member, piece in suspicion.due(ledger, SWARM, False):
+            suspicion.answered(member, piece, SOUND, ledger, False)
+            suspicion.answered(member, piece, None, ledger, False)
+    assert suspicion.due(ledger, SWARM, False) == []
+    assert suspicion._copies == COPIES_PER_MEMBER_MAX * len(SWARM)
+
+
 def outvoted_ledger(pieces: int) -> Ledger:
     """Of so many pieces a claims what b and c fetched differently."""
     return Ledger(

@@ -451,7 +451,8 @@ class Node:
 
     def _tell_live(self) -> None:
         """Those this member blames, and those that blame it, are none of its company."""
-        left_out = self.blamed | {name for name, node in self.world.nodes.items() if self.name in node.blamed}
+        by = {name for name, node in self.world.nodes.items() if self.name in node.blamed}
+        left_out = self.blamed | by
         if self._told is not None:
             self.live = self._told.live - left_out
             told = self._told
@@ -460,7 +461,7 @@ class Node:
             )
             self.feed(event.MembersChanged(self.live, told.draining))
             self.feed_lead(self._cluster)
-            if left_out and len(self.live) == 1:
+            if len(by) > len(self.live) - 1:
                 self.feed(event.AccessChanged(may_fetch=False))
 
     def _gossip(self, action: gossip.Gossip) -> None:

@@ -1,6 +1,11 @@
-"""Who sends, claims or announces wrong bytes is named with evidence; nobody else is."""
+"""Who sends, claims or announces wrong bytes is named with evidence; nobody else is.
+
+``BLAME_SEEDS`` sets how many seeds run (those that once went wrong, unless told; a seed takes two seconds).
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -11,6 +16,10 @@ SHAPE = Shape(members=8, pieces=120, hub_link_bytes_per_s=60e6)
 LONG_S = 240.0
 BAD = ("n1", "n4", "n6")
 SLOWER_MAX = 1.5
+ONCE_WRONG = (4, 14, 42, 51)
+"""Found late; not found, since what it said last was right; banned and still at the Hub beside another bad one; not believed
+where it had lacked, when asked before, what it was accused of."""
+SEEDS = range(int(os.environ.get("BLAME_SEEDS", "0"))) or ONCE_WRONG
 
 
 def good(world: World) -> list[str]:
@@ -35,7 +44,7 @@ def named(world: World) -> dict[str, set[str]]:
     return kinds
 
 
-@pytest.mark.parametrize("seed", [0, 4, 23])  # in the last two, those that are bad were once found late
+@pytest.mark.parametrize("seed", SEEDS)
 def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int) -> None:
     clean_s = run(World(seed, SHAPE))
     world = World(seed, SHAPE)
