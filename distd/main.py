@@ -157,7 +157,7 @@ async def _open(config: Config, reload: Reload, stack: AsyncExitStack) -> NodeSe
     stack.enter_context(only_daemon(state_dir))
     token = hub_token_source(config.hub.token_file)
 
-    blobs = BlobStore(store_dir)
+    blobs = BlobStore(store_dir, cut=piece_length_bytes)
     stack.push_async_callback(blobs.close)
     blobs.open()
     cache = HubCache(hub_dir, blobs)

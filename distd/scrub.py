@@ -129,8 +129,9 @@ class ScrubService:
         path = self._blobs.path(etag)
         for again in (False, True):
             stop = StopFlag()
+            read = self._blobs.fingerprint(etag, size_bytes)
             try:
-                actual = await finished(thread.submit(reread, stop, path, etag, rate), on_cancel=stop.set)
+                actual = await finished(thread.submit(reread, stop, path, read, rate), on_cancel=stop.set)
             except FileNotFoundError:
                 return  # removed meanwhile
             except OSError as error:
@@ -139,6 +140,10 @@ class ScrubService:
             if actual == etag:
                 if again:
                     log.warning("%s was read with wrong bytes once, and right the second time", path)
+                if await asyncio.to_thread(self._blobs.known_pieces, etag) is None:
+                    await asyncio.to_thread(
+                        self._blobs.keep_pieces, read
+                    )  # of a file from before they were kept
                 return
         await self._repairs.begin(etag)
         self._tally.file_rotted()

@@ -16,7 +16,8 @@ import stat
 from pathlib import Path
 
 from distd.store.disk import reported_for
-from distd.store.hashing import block_buffer, content_hash, hash_open_file
+from distd.store.fingerprint import Fingerprint
+from distd.store.hashing import block_buffer, hash_through
 from distd.store.spans import write_buffers
 from distd.store.use import open_unmarked
 from distd.store.workers import StopFlag
@@ -38,13 +39,12 @@ def take_over(
     stop: StopFlag,
     source: Path,
     scratch_dir: Path,
-    etag: str,
-    size_bytes: int,
+    wanted: Fingerprint,
     mode: int,
     *,
     may_copy: bool = True,
 ) -> Path | None:
-    """A file in `scratch_dir` with the content named by `etag`, synced and of this mode, or None if `source` is not it.
+    """A file in `scratch_dir` with the content that is `wanted`, synced and of this mode, or None if `source` is not it.
 
     Runs in a thread. Raises Stopped, WouldCopy where that is needed and not allowed, NoSpace, StorageFailed (about the scratch directory; a source that
     cannot be read is not the blob).
@@ -57,13 +57,13 @@ def take_over(
     right = False
     try:
         before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode) or before.st_size != size_bytes:
+        if not stat.S_ISREG(before.st_mode) or before.st_size != wanted.size_bytes:
             return None
-        with reported_for(target, size_bytes):
+        with reported_for(target, wanted.size_bytes):
             if _linked(source, target, before):
-                right = hash_open_file(stop, fd, etag) == etag and _unchanged(fd, before)
+                right = hash_through(stop, fd, wanted) == wanted.etag and _unchanged(fd, before)
             else:
-                right = _cloned_or_copied(stop, fd, target, etag, size_bytes, may_copy) == etag
+                right = _cloned_or_copied(stop, fd, target, wanted, may_copy) == wanted.etag
             if right:
                 _seal(target, mode)
         return target if right else None
@@ -94,23 +94,20 @@ def _unchanged(fd: int, before: os.stat_result) -> bool:
     return (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def _cloned_or_copied(
-    stop: StopFlag, fd: int, target: Path, etag: str, size_bytes: int, may_copy: bool
-) -> str:
+def _cloned_or_copied(stop: StopFlag, fd: int, target: Path, state: Fingerprint, may_copy: bool) -> str:
     """Makes `target` a file of its own with the same content; returns what that content hashes to."""
     copy = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.ioctl(copy, FICLONE, fd)
-            return hash_open_file(stop, copy, etag)
+            return hash_through(stop, copy, state)
         except OSError as error:
             if error.errno not in NOT_CLONABLE_ERRNOS:
                 raise
         if not may_copy:
             raise WouldCopy
-        os.posix_fallocate(copy, 0, max(1, size_bytes))
-        os.ftruncate(copy, size_bytes)
-        state = content_hash(etag, size_bytes)
+        os.posix_fallocate(copy, 0, max(1, state.size_bytes))
+        os.ftruncate(copy, state.size_bytes)
         buffer, offset = block_buffer(), 0
         while count := os.preadv(fd, (buffer,), offset):
             stop.check()

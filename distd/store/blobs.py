@@ -4,7 +4,7 @@
 <store_dir>/blobs/<etag>       verified, read-only
 <store_dir>/incoming/<etag>    being filled, its journal beside it
 <store_dir>/ledgers/<etag>     who claimed which digest of a blob's pieces, as long as there is the blob
-<store_dir>/pieces/<etag>      a verified blob's last journal: the digests of its pieces
+<store_dir>/pieces/<etag>      a verified blob's last journal, or one made when it came as a whole: the digests of its pieces
 <store_dir>/scratch/           what is being built or removed; emptied at start
 ```
 
@@ -18,6 +18,7 @@ import asyncio
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from distd.core.manifest import is_etag
 from distd.errors import HashMismatch
 from distd.store.adopting import take_over
 from distd.store.disk import free_bytes, fsync_dir, reported_for, umask
+from distd.store.fingerprint import Fingerprint
 from distd.store.incoming import JOURNAL_SUFFIX, IncomingBlob, open_incoming, release
 from distd.store.journal import JournalState, Parameters, load
 from distd.store.workers import StopFlag, Workers, finished
@@ -43,8 +45,11 @@ class BlobStore:
         file_mode: int = FILE_MODE,
         dir_mode: int = DIR_MODE,
         workers: Workers | None = None,
+        cut: Callable[[int], int] = lambda size_bytes: size_bytes,
     ) -> None:
-        """`file_mode` and `dir_mode` are subject to the umask. `workers` given are the caller's to close."""
+        """`file_mode` and `dir_mode` are subject to the umask. `workers` given are the caller's to close. `cut` says how long
+        the pieces of a blob are whose digests are kept although it came as a whole: none of one piece."""
+        self._cut = cut
         self.store_dir = store_dir
         self.scratch_dir = store_dir / "scratch"
         self.ledgers_dir = store_dir / "ledgers"
@@ -206,12 +211,14 @@ class BlobStore:
     def _adopt(
         self, stop: StopFlag, etag: str, size_bytes: int, path: Path, target: Path, may_copy: bool
     ) -> bool:
-        taken = take_over(stop, path, self.scratch_dir, etag, size_bytes, self.file_mode, may_copy=may_copy)
+        wanted = self.fingerprint(etag, size_bytes)
+        taken = take_over(stop, path, self.scratch_dir, wanted, self.file_mode, may_copy=may_copy)
         if taken is None:
             return False
         with reported_for(target):
             os.rename(taken, target)
             taken.unlink(missing_ok=True)  # rename leaves the old name when both are one file
+            self.keep_pieces(wanted)
             fsync_dir(self._blobs_dir)
         return True
 
@@ -239,9 +246,23 @@ class BlobStore:
             return self._remove(path)
 
     def known_pieces(self, etag: str) -> JournalState | None:
-        """The digests of a verified blob's pieces; None where they are not kept: it came as a whole. Raises OSError."""
+        """The digests of a verified blob's pieces; None where they are not kept. Raises OSError."""
         state = load(self._pieces_dir / _checked(etag))
         return state if state is not None and state.parameters.etag == etag else None
+
+    def fingerprint(self, etag: str, size_bytes: int) -> Fingerprint:
+        """For a blob that is read as a whole; `keep_pieces` of it once it is right and in the store."""
+        return Fingerprint(_checked(etag), size_bytes, self._cut)
+
+    def keep_pieces(self, read: Fingerprint) -> None:
+        """Keeps the digests of a verified blob's pieces; without room for them, rot costs the whole file. Blocks."""
+        journal = read.journal()
+        if journal is None:
+            return
+        building = self.scratch_dir / secrets.token_hex(8)
+        with suppress(OSError):
+            building.write_bytes(journal)
+            os.rename(building, self._pieces_dir / read.etag)
 
     def quarantine(self, etag: str) -> int:
         """Removes a blob that was found bad, so that it is fetched anew; returns the bytes that come free.

@@ -45,6 +45,14 @@ class ContentHash(Protocol):
     def copy(self) -> ContentHash: ...
 
 
+class Hashing(Protocol):
+    """A content hash that is not copied; what else it takes note of on the way is its own."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
 class PieceDigest:
     """xxh3-128 of one piece after the other; `take` returns the digest and starts the next."""
 
@@ -84,7 +92,11 @@ def block_buffer() -> memoryview:
 
 def hash_open_file(stop: StopFlag, fd: int, etag: str) -> str:
     """Hex digest of the whole file by `etag`'s kind. Runs in a thread. Raises Stopped, OSError."""
-    state = content_hash(etag, os.fstat(fd).st_size)
+    return hash_through(stop, fd, content_hash(etag, os.fstat(fd).st_size))
+
+
+def hash_through(stop: StopFlag, fd: int, state: Hashing) -> str:
+    """As `hash_open_file`, into `state`."""
     buffer, offset = block_buffer(), 0
     while count := os.preadv(fd, (buffer,), offset):
         stop.check()

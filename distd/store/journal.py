@@ -18,7 +18,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +91,14 @@ def encode_header(parameters: Parameters) -> bytes:
 def encode_record(parameters: Parameters, kind: int, index: int, source: str, digest: bytes) -> bytes:
     fields = _RECORD.pack(kind, SOURCES.index(source), index, digest)
     return fields + _CRC.pack(zlib.crc32(fields, _seed(encode_header(parameters))))
+
+
+def encode_complete(parameters: Parameters, digests: Sequence[bytes]) -> bytes:
+    """The journal of a blob that came as a whole, with a digest for each piece."""
+    records = (
+        encode_record(parameters, STORED, index, "reused", digest) for index, digest in enumerate(digests)
+    )
+    return encode_header(parameters) + b"".join(records)
 
 
 def _seed(header: bytes) -> int:

@@ -13,7 +13,7 @@ import platform
 import time
 from pathlib import Path
 
-from distd.store.hashing import content_hash
+from distd.store.hashing import Hashing
 from distd.store.use import open_unmarked
 from distd.store.workers import StopFlag
 
@@ -32,11 +32,10 @@ def yield_disk() -> None:
         ctypes.CDLL(None, use_errno=True).syscall(number, 1, 0, IOPRIO_IDLE)
 
 
-def reread(stop: StopFlag, path: Path, etag: str, rate_bytes_per_s: float) -> str:
-    """What the file hashes to by `etag`'s kind, read at no more than the rate. Runs in a thread. Raises Stopped, OSError."""
+def reread(stop: StopFlag, path: Path, state: Hashing, rate_bytes_per_s: float) -> str:
+    """What the file hashes to by `state`, read at no more than the rate. Runs in a thread. Raises Stopped, OSError."""
     fd = _opened(path)
     try:
-        state = content_hash(etag, os.fstat(fd).st_size)
         with mmap.mmap(-1, BLOCK_BYTES) as block:  # whole pages, as O_DIRECT demands
             began, offset = time.monotonic(), 0
             while count := os.preadv(fd, (block,), offset):

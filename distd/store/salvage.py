@@ -1,6 +1,6 @@
 """What is still right of a blob that the disk damaged, put aside as a blob that is being filled.
 
-The digests of its pieces are kept from the time when it arrived. So only the pieces that are wrong or unreadable have to
+The digests of its pieces are kept from the time when it arrived, or was first read as a whole. So only the pieces that are wrong or unreadable have to
 come again. The damaged file itself is not touched: programs may have it open.
 """
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from distd.errors import HashMismatch
 from distd.store.blobs import BlobStore
 from distd.store.disk import fsync_dir, reported_for, start_writeback
-from distd.store.hashing import content_hash
 from distd.store.spans import write_buffers
 
 
@@ -24,7 +23,7 @@ class TakenBlob:
         self._etag = etag
         self._size_bytes = size_bytes
         self._path = blobs.scratch_dir / secrets.token_hex(8)
-        self._hash = content_hash(etag, size_bytes)
+        self._hash = blobs.fingerprint(etag, size_bytes)
         self._fd = -1
         self._offset = 0
 
@@ -53,6 +52,7 @@ class TakenBlob:
             os.fdatasync(self._fd)
             os.fchmod(self._fd, self._blobs.file_mode)
             os.rename(self._path, target)
+            self._blobs.keep_pieces(self._hash)
             fsync_dir(target.parent)
         return target
 
