@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from distd.api.housekeeping_schema import ImportedView
@@ -32,11 +32,11 @@ USE_NOTED_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """`size_bytes` is exact. The content ends early, with an error, when a file cannot be read."""
+    """`size_bytes` is exact. The content ends early, with an error, when a file cannot be read; close it."""
 
     name: str
     size_bytes: int
-    content: AsyncIterator[bytes]
+    content: AsyncGenerator[bytes, None]
 
 
 class ArchiveService:
@@ -79,7 +79,9 @@ class ArchiveService:
         }
         return Head(manifest, held.record.paths, refs)
 
-    async def _content(self, held: HeldSnapshot, raw: bytes, blobs: dict[str, int]) -> AsyncIterator[bytes]:
+    async def _content(
+        self, held: HeldSnapshot, raw: bytes, blobs: dict[str, int]
+    ) -> AsyncGenerator[bytes, None]:
         yield archive.entry(archive.HEAD_NAME, len(raw)) + raw + archive.padding(len(raw))
         noted_at = 0.0
         for etag, size_bytes in blobs.items():

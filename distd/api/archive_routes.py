@@ -6,6 +6,7 @@ Out with POST, because it gives content away.
 from __future__ import annotations
 
 import logging
+from contextlib import aclosing
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from distd.api.bodies import json_body, only_parameters
 from distd.api.housekeeping_schema import AdoptRequest
 from distd.api.model_routes import repo_of, revision_of
 from distd.api.ports import Adoption, Archives
-from distd.errors import DistdError
+from distd.errors import DistdError, InvalidRequest
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,10 @@ class ArchiveRoutes:
         # The status is sent with the first byte: only a body that ends too early can tell the client what comes now. And
         # nothing may be raised, because the answer about an error would be taken for the rest of the file.
         try:
-            async for part in found.content:
-                await response.write(part)
+            # Closed here and not by whoever collects garbage: until then its file stays open.
+            async with aclosing(found.content) as parts:
+                async for part in parts:
+                    await response.write(part)
             await response.write_eof()
         except ConnectionError:
             log.info("%s: the client left in the middle of the export", found.name)
@@ -70,7 +73,12 @@ class ArchiveRoutes:
 
     async def import_(self, request: web.Request) -> web.Response:
         only_parameters(request)
-        return answer(await self._archives.import_(request.content.iter_chunked(CHUNK_BYTES)), status=201)
+        try:
+            told = await self._archives.import_(request.content.iter_chunked(CHUNK_BYTES))
+        except ConnectionError as error:
+            log.info("the client left in the middle of an import")
+            raise InvalidRequest("the file ends in the middle: the client left") from error  # heard by nobody
+        return answer(told, status=201)
 
     async def adopt(self, request: web.Request) -> web.Response:
         only_parameters(request)

@@ -5,7 +5,7 @@ Every method may raise a `DistdError`; the API turns it into problem+json by its
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,7 +112,7 @@ class Export(Protocol):
     def size_bytes(self) -> int: ...
 
     @property
-    def content(self) -> AsyncIterator[bytes]: ...
+    def content(self) -> AsyncGenerator[bytes, None]: ...
 
 
 class Archives(Protocol):

@@ -8,6 +8,8 @@ from typing import IO
 
 from distd.cli.text import columns_of, cut_end
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a person or a service manager ends a command with; all raise KeyboardInterrupt (`main.py`)."""
 COLUMNS_DEFAULT, ROWS_DEFAULT = 80, 24
 """For terminals that do not know their size (serial lines report 0 by 0)."""
 
@@ -45,11 +47,11 @@ class LiveArea:
         return f"\r{up}\x1b[J" if self._drawn else ""
 
     def _replace(self, text: str, drawn: list[str]) -> None:
-        """Writes, and remembers what is seen then. Ctrl-C waits: between the two it would leave lines behind."""
+        """Writes, and remembers what is seen then. What ends the program waits: between the two it would leave lines behind."""
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             self._stream.write(text)
             self._stream.flush()
             self._drawn = drawn
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

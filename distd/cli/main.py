@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from io import StringIO, TextIOWrapper
@@ -11,6 +12,7 @@ import click
 
 from distd import __version__
 from distd.cli.failures import CommandFailed
+from distd.cli.live import ENDING
 from distd.cli.options import Group
 from distd.cli.text import safe_lines
 from distd.errors import EXIT_CODES, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, DistdError
@@ -91,7 +93,15 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    for stop in ENDING:
+        if signal.getsignal(stop) == signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(stop, _interrupted)
     sys.exit(_ended(_outcome()))
+
+
+def _interrupted(*_: object) -> None:
+    """Told to stop, as with Ctrl-C: what a command began is taken back, a terminal left as it was, and the code says it."""
+    raise KeyboardInterrupt
 
 
 def _outcome() -> int:

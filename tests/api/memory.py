@@ -6,7 +6,7 @@ Conflict, pages, cursors) holds as in the real daemon.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -399,7 +399,7 @@ class MemoryHousekeeping:
 class MemoryExport:
     name: str
     size_bytes: int
-    content: AsyncIterator[bytes]
+    content: AsyncGenerator[bytes, None]
 
 
 class MemoryArchives:
@@ -417,7 +417,7 @@ class MemoryArchives:
         await self.models.get(repo)
         return MemoryExport(f"{repo.folder}.tar", 1000 * len(repo.id), self._content(repo.id.encode()))
 
-    async def _content(self, word: bytes) -> AsyncIterator[bytes]:
+    async def _content(self, word: bytes) -> AsyncGenerator[bytes, None]:
         for number in range(1000):
             if self.breaks and number == 500:
                 raise self.breaks

@@ -239,12 +239,13 @@ def test_a_pull_on_several_nodes_is_shown_with_each(daemon: ServedDaemon) -> Non
     assert any(line.startswith("n2") and line.endswith("the disk of n2 is full") for line in lines)
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_the_pull_running_and_says_how_to_cancel(
-    daemon: ServedDaemon, process: subprocess.Popen[str]
+    daemon: ServedDaemon, process: subprocess.Popen[str], sent: signal.Signals
 ) -> None:
     assert process.stderr is not None
     process.stderr.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (130, "")
     assert "distctl cancel p0001" in err

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -71,11 +72,12 @@ def test_top_takes_the_other_screen_and_leaves_everything_as_it_was(daemon: Serv
         terminal.close()
 
 
-def test_ctrl_c_ends_top_as_cleanly(daemon: ServedDaemon) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_top_as_cleanly(daemon: ServedDaemon, sent: signal.Signals) -> None:
     terminal = Terminal(daemon, NO_COLOR="1")
     try:
         terminal.until("no active pulls")
-        os.kill(terminal.process.pid, 2)
+        os.kill(terminal.process.pid, sent)
         assert terminal.end(b"") == 0
         assert "Traceback" not in terminal.sent
         assert "\x1b[31m" not in terminal.sent
