@@ -257,6 +257,10 @@ class Cluster:
             answered = await self._client.call(address, member, name, body, timeout_s)
         return answered.body
 
+    async def introduce(self, member: str) -> None:
+        """Make this member known to another one that may not have heard of it yet; whether that worked or not."""
+        await self._running.introduce(member)
+
     async def fetch(
         self,
         member: str,

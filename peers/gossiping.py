@@ -15,6 +15,7 @@ from peers import addresses, wire
 from peers import membership as gossip
 from peers.cluster_client import Answered, ClusterClient
 from peers.cluster_errors import CallRefused, ClocksDiffer, ClusterError, MemberUnreachable
+from peers.introductions import Introductions
 from peers.membership import Membership, Said, TellLive
 from peers.resolving import Resolve
 
@@ -87,6 +88,7 @@ class Gossiping:
         self._timeout_s = timeout_s
         self._wire_version = wire_version
         self._changed = changed
+        self._introductions = Introductions(table, self.now())
         self._told_version = table.version
         self._troubles: dict[str, str] = {}
         self._clocks: dict[str, tuple[str, float]] = {}
@@ -112,6 +114,11 @@ class Gossiping:
         for task in exchanges:
             task.cancel()
         await asyncio.gather(*exchanges, return_exceptions=True)
+
+    async def introduce(self, member: str) -> None:
+        """Make sure that the member has heard of this one, or has failed to answer."""
+        if introduction := self._introductions.due(member, self.now()):
+            await self._exchange_with(introduction.address, introduction.said)
 
     def now(self) -> float:
         """The table's time."""

@@ -25,6 +25,13 @@ INTAKE_MEMORY_S = 3.0
 INTAKE_MEASURED_S = 1.0
 """For so long after others got something this member lacks nothing is said: the first pieces are on their way."""
 
+NEWS_MEMORY_S = 5.0
+MOST_MEMORY_S = 30.0
+KEEPS_UP = 0.5
+"""A member that takes in so much, in some seconds, of what was new to the swarm in as many, is not slow: it may be late, and
+lack much for that reason alone. One whose link is narrower falls further behind the longer the pull takes. Measured by the time in which
+most came lately: that the Hub sends little, or that others are through with a blob, makes no member quick."""
+
 BEHIND_S_MAX = 3600.0
 """Behind by an hour or more is all the same."""
 
@@ -45,6 +52,7 @@ class _Use:
     active: int = 0
     busy: int = 0
     lacks_bytes: int = 0
+    known_bytes: int | None = None
     wants: bool = True
 
     @property
@@ -56,6 +64,22 @@ class _Use:
     def priority(self) -> int:
         """Smaller is more urgent; 0 for blobs that no pull wants."""
         return self.order[0] if self.pull else 0
+
+
+class _Flow:
+    """Bytes of the last seconds, the older the less."""
+
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._bytes = 0.0
+        self._at = 0.0
+
+    def add(self, size_bytes: float, now: float) -> None:
+        self._bytes = self.bytes(now) + size_bytes
+        self._at = now
+
+    def bytes(self, now: float) -> float:
+        return self._bytes * math.exp(-max(0.0, now - self._at) / self._memory_s)
 
 
 class HubLink:
@@ -70,6 +94,9 @@ class HubLink:
         self._intake_bytes_per_s = 0.0
         self._taken_in_at = 0.0
         self._lacks_since = 0.0
+        self._news = _Flow(NEWS_MEMORY_S)
+        self._most = _Flow(MOST_MEMORY_S)
+        self._own = _Flow(NEWS_MEMORY_S)
 
     def join(self, blob: str, order: tuple[int, ...], now: float) -> None:
         """The blob is being filled from now on; among equals in ``order`` the one that joined first goes first."""
@@ -122,6 +149,7 @@ class HubLink:
         """Bytes came from the Hub: an exponential average over time, of all spans together."""
         elapsed_s = max(now - self._measured_at, 1e-3)
         self._measured_at = now
+        self._own.add(size_bytes, now)
         weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self._rate_bytes_per_s else 1.0
         self._rate_bytes_per_s += weight * (size_bytes / elapsed_s - self._rate_bytes_per_s)
 
@@ -132,20 +160,35 @@ class HubLink:
                 self._lacks_since = now
             self._uses[blob].lacks_bytes = size_bytes
 
+    def knows(self, blob: str, size_bytes: int, now: float) -> None:
+        """So much of the blob has come to the swarm, this member included, as far as is known. Call it when all is known: what
+        had come before is no news."""
+        if use := self._uses.get(blob):
+            before = size_bytes if use.known_bytes is None else use.known_bytes
+            use.known_bytes = max(before, size_bytes)
+            self._news.add(use.known_bytes - before, now)
+            self._most.add(max(0.0, self._news.bytes(now) - self._most.bytes(now)), now)
+
     def took_in(self, size_bytes: int, now: float) -> None:
         """A piece came from another member: a leaky sum, bytes spread over the memory they fade in."""
+        self._own.add(size_bytes, now)
         self._intake_bytes_per_s = self._intake(now) + size_bytes / INTAKE_MEMORY_S
         self._taken_in_at = now
 
     def behind_s(self, now: float) -> float:
-        """How long it takes until this member has what the others have, at the rate at which they send it."""
+        """How long it takes until this member has what the others have, at the rate at which they send it; 0 for one that keeps
+        up with what is new, and has only come late."""
         held_back = self.held_back(now)
         lacks_bytes = sum(use.lacks_bytes for blob, use in self._uses.items() if blob not in held_back)
         measured_s = now - self._lacks_since
-        if not lacks_bytes or measured_s < INTAKE_MEASURED_S:
+        if not lacks_bytes or measured_s < INTAKE_MEASURED_S or self._keeps_up(now):
             return 0.0
         intake = self._intake(now) / (1 - math.exp(-measured_s / INTAKE_MEMORY_S))
         return min(lacks_bytes / max(intake, 1.0), BEHIND_S_MAX)
+
+    def _keeps_up(self, now: float) -> bool:
+        most = self._most.bytes(now)
+        return 0 < KEEPS_UP * most <= self._own.bytes(now)
 
     def held_back(self, now: float) -> frozenset[str]:
         """Blobs that leave what members send to a more urgent pull, which lacks much of what they have."""

@@ -223,7 +223,7 @@ class Lead:
             self._waves.news = True
         for progress in report.fetching:
             if 0 <= progress.remaining.start < progress.remaining.stop <= self.blob.pieces:
-                self.leases.note(member, progress, now)
+                self.leases.note(member, progress, now, standing.held)
         self.leases.settle(member, standing.held, now)
         if report.hub_pause_s > 0:
             self._hub_pause_until = max(self._hub_pause_until, now + report.hub_pause_s)

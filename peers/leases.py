@@ -55,7 +55,8 @@ LAPSE_GRACE_S = 1.0
 class LeaseRecord:
     """A lease and how far it has come: ``remaining`` begins at the first piece not yet fetched.
 
-    ``again``: its member may hold the pieces already and fetches them to compare; holding them ends nothing then.
+    ``again``: its member holds pieces of it already and fetches them to compare; holding them ends nothing then. ``adopted``:
+    it was granted by an earlier lead, or lapsed since.
     """
 
     lease: Lease
@@ -67,6 +68,7 @@ class LeaseRecord:
     again: bool
     pace_bytes_per_s: float = 0.0
     progressed_at: float = 0.0
+    adopted: bool = False
 
 
 def lease_pieces(rate_bytes_per_s: float, piece_len_bytes: int, free_pieces: int, fetchers: int) -> int:
@@ -151,8 +153,9 @@ class LeaseTable:
         self._count_taken()
         return lease
 
-    def note(self, member: str, progress: Progress, now: float) -> None:
-        """Count a report about a span: renew its lease, or adopt a span granted by an earlier lead or lapsed since.
+    def note(self, member: str, progress: Progress, now: float, held: PieceSet = 0) -> None:
+        """Count a report about a span: renew its lease, or adopt a span granted by an earlier lead or lapsed since. ``held`` by
+        the member.
 
         A span that lapsed is taken back only if it moved in the meantime, else a dead connection would keep it for ever;
         a span that others hold by now, or that this lead no longer knows, stays gone, and the next answer says so.
@@ -161,7 +164,7 @@ class LeaseTable:
         if record is not None and record.lease.member == member:
             self._renew(record, progress, now)
         elif not self._is_mine(progress.key) or progress.done_bytes > self._lapsed.get(progress.key, 1 << 63):
-            self._adopt(member, progress, now)
+            self._adopt(member, progress, now, held)
 
     def release(self, key: LeaseKey, member: str) -> None:
         """The member gave this lease up, or finished it: what is left of it is free."""
@@ -251,12 +254,14 @@ class LeaseTable:
         record.remaining = Span(start, record.remaining.stop)
         self._count_taken()
 
-    def _adopt(self, member: str, progress: Progress, now: float) -> None:
+    def _adopt(self, member: str, progress: Progress, now: float, held: PieceSet) -> None:
         mine = len(self.of(member))
         free = not self.taken & progress.remaining.pieces
         if free and len(progress.remaining) > 0 and mine < LEASES_PER_MEMBER_MAX:
-            lease = self.grant(member, progress.remaining, now, again=True)
-            self._records[lease.key.number].done_bytes = progress.done_bytes
+            # Else it would outlive its last piece, and be fetched once more by the member that heard nothing of it meanwhile.
+            again = bool(progress.remaining.pieces & held)
+            record = self._records[self.grant(member, progress.remaining, now, again=again).key.number]
+            record.done_bytes, record.adopted = progress.done_bytes, True
 
     def _end(self, record: LeaseRecord) -> None:
         key = record.lease.key

@@ -30,6 +30,7 @@ from peers.giving_up import GivingUp
 from peers.hub_access import HubAccess
 from peers.hub_link import HubLink
 from peers.ledger import FETCHES_MAX, Claim, Ledger
+from peers.link_share import LinkShare
 from peers.member_actions import BlobFailure, MemberAction
 from peers.member_events import MemberEvent, SpanFailure
 from peers.messages import LeadAnswer, Report, SwarmPhase
@@ -85,7 +86,7 @@ class BlobMember:
         self._todo: list[MemberAction] = []
         self._read_back = ReadBack()
         self._leased: PieceSet = 0
-        self._had_room = False
+        self._share = LinkShare(blob, self.link)
         if not published:
             self.link.join(blob.name, order, now)
         for piece, claim in (journalled or {}).items():
@@ -331,20 +332,14 @@ class BlobMember:
 
     def _share_link(self, now: float) -> None:
         """Tell the link what this blob makes of it, and hear whether it is this blob's turn."""
-        if self.stage not in (Stage.STARTING, Stage.FILLING):
-            if self.link.leave(self.blob.name):
-                self._todo.append(act.PassHubTurn())
-            return
-        answer = self.asking.last_answer
-        wants = self.access.open(now) and bool(self.table.missing) and (answer is None or answer.unleased)
-        active, busy = len(self.fetches.active), self.fetches.busy
-        lacking = self.table.missing & (self.ledger.agreed | self.ledger.disputed) & ~self.fetches.pieces
-        self.link.lacks(self.blob.name, lacking.bit_count() * self.blob.piece_len_bytes, now)
-        if self.link.note(self.blob.name, active, busy, wants, now):
+        if self.stage in (Stage.STARTING, Stage.FILLING):
+            facts = (self.table, self.ledger, self.fetches, self.access, self.asking.last_answer)
+            leaves_room, has_room = self._share.told(*facts, now)
+            self.asking.news = self.asking.news or has_room
+        else:
+            leaves_room = self.link.leave(self.blob.name)
+        if leaves_room:
             self._todo.append(act.PassHubTurn())
-        room = wants and self.link.room(self.blob.name, now) > 0
-        self.asking.news = self.asking.news or (room and not self._had_room)
-        self._had_room = room
 
     def _set_leased(self) -> None:
         in_swarm = self.swarm.phase is not SwarmPhase.NONE

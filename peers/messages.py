@@ -85,7 +85,7 @@ class LeadRequest:
     ``sequence`` pairs answer and request: a newer request of the same member replaces the older. ``last_term`` is the
     highest term this member has seen of any lead. ``version`` counts the claims already received from this lead in
     ``version_term``. ``room`` is the number of further spans wanted, ``rate_bytes_per_s`` what this member gets from the
-    Hub, whatever blob it is for (0 unknown), ``behind_s`` how long it needs for what others have and it lacks, of all its blobs, at
+    Hub, whatever blob it is for (0 unknown), ``behind_s`` how long it needs, if it does not keep up with what is new, for what others have and it lacks, of all its blobs, at
     the rate at which it takes pieces in. ``unreachable`` are members the asker cannot reach and therefore passes over.
     """
 

@@ -38,7 +38,8 @@ class Calls:
             return None
 
     async def probe(self, member: str, blob: Blob) -> Report | None:
-        """What the member has of the blob; None also when it has nothing."""
+        """What the member has of the blob; None also when it has nothing. It hears first who leads, if that is new."""
+        await self._cluster.introduce(member)
         try:
             question = lead_wire.encode_probe(blob, self._cluster.wire_version_with(member))
             body = await self._cluster.call(member, REPORT, question, PROBE_TIMEOUT_S)

@@ -121,6 +121,15 @@ async def test_a_member_is_shunned_when_more_ban_it_than_talk_with_it(world: Wor
     assert not other.is_shunned
 
 
+async def test_a_newcomer_that_introduces_itself_is_known_at_once(world: World) -> None:
+    first, second = await world.grow(2, gossip_pace=0.001)
+    third = await world.start("m2", (first.address,), gossip_pace=0.001)
+    await until(lambda: third.live == {"m0", "m1", "m2"}, "the newcomer knows all by the one it joined")
+    assert second.live == {"m0", "m1"}
+    await third.introduce("m1")
+    assert second.live == {"m0", "m1", "m2"}
+
+
 async def test_a_dead_member_that_was_forgotten_is_in_nobodys_list(world: World) -> None:
     first, second, third = await world.grow(3)
     with pytest.raises(MemberUnknown):

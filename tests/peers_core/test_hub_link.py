@@ -90,6 +90,40 @@ def test_a_member_is_behind_by_what_it_lacks_at_the_rate_at_which_it_gets_it(lin
     assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)
 
 
+def after_half(link: HubLink, own_bytes: int, news_bytes: int, seconds: range) -> None:
+    """Every second so much comes here, and so much is new to the swarm, of whose blob half was there before."""
+    for second in seconds:
+        link.knows("first", 500_000 + news_bytes * (second - seconds.start), float(second))
+        link.took_in(own_bytes, float(second))
+        link.lacks("first", 500_000 + (news_bytes - own_bytes) * (second - seconds.start), float(second))
+
+
+def test_who_came_late_and_keeps_up_with_what_is_new_is_not_behind(link: HubLink) -> None:
+    after_half(link, 10_000, 10_000, range(1, 20))
+    assert link.behind_s(19.0) == 0.0
+    slow = HubLink()
+    slow.join("first", (), 0.0)
+    after_half(slow, 1_000, 10_000, range(1, 20))
+    assert slow.behind_s(19.0) > 300
+
+
+def test_who_is_slow_is_not_quick_where_nothing_is_new_any_more(link: HubLink) -> None:
+    after_half(link, 1_000, 10_000, range(1, 20))
+    link.lacks("first", 500_000, 20.0)
+    for second in range(20, 40):
+        link.took_in(1_000, float(second))
+    assert link.behind_s(39.0) > 300
+
+
+def test_what_this_member_fetches_itself_counts_as_taken_in(link: HubLink) -> None:
+    for second in range(1, 20):
+        link.knows("first", 10_000 * second, float(second))
+        link.took_in(2_000, float(second))
+        link.arrived(4_000, float(second))
+        link.lacks("first", 500_000, float(second))
+    assert link.behind_s(19.0) == 0.0
+
+
 def test_a_pull_that_lacks_what_members_have_holds_less_urgent_ones_back() -> None:
     link = HubLink()
     link.join("bulk", (0, 1, 0), 0.0)

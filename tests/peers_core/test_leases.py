@@ -83,7 +83,17 @@ def test_a_span_granted_by_an_earlier_lead_is_adopted_under_a_new_name(table: Le
     table.note("a", Progress(old, Span(5, 8), 123), 1.0)
     (adopted,) = table.of("a")
     assert (adopted.span, adopted.key.lead, adopted.key.term) == (Span(5, 8), "lead", 7)
-    assert table.records[0].again, "its member may have it half way on the disk already"
+    assert table.records[0].adopted
+    table.settle("a", 0b11100000, 2.0)
+    assert table.of("a") == (), (
+        "what ended before its member told the new lead anything more is not leased to it once more"
+    )
+
+
+def test_an_adopted_span_of_pieces_that_are_held_goes_on_to_compare_them(table: LeaseTable) -> None:
+    table.note("a", Progress(LeaseKey("former", 3, 9), Span(5, 8), 123), 1.0, held=0b11111111)
+    table.settle("a", 0b11111111, 2.0)
+    assert [lease.span for lease in table.of("a")] == [Span(5, 8)]
 
 
 def test_a_member_cannot_hoard_by_reporting_invented_spans(table: LeaseTable) -> None:

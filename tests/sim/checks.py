@@ -87,7 +87,7 @@ class Checks:
         )
         live = {record.lease.key.number: record for record in lead.lead.leases.records}
         for lease in answer.leases:
-            is_new = lease.key not in self._leases and not live[lease.key.number].again
+            is_new = lease.key not in self._leases and not live[lease.key.number].adopted
             require(
                 not lead.lead._awaited or not is_new,
                 "a lead that waits for reports grants nothing",

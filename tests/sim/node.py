@@ -17,6 +17,7 @@ from peers import member_events as event
 from peers import membership as gossip
 from peers import piece_set
 from peers.findings import own_words
+from peers.introductions import Introductions
 from peers.lead import Lead
 from peers.ledger import Claim
 from peers.member import BlobMember
@@ -65,6 +66,7 @@ class Node:
         self.machine: BlobMember | None = None
         self.lead: Lead | None = None
         self.membership: gossip.Membership | None = None
+        self.introductions: Introductions | None = None
         self.live: frozenset[str] = frozenset()
         self._cluster = led.LiveMembersChanged(frozenset())
         self._told: gossip.TellLive | None = None
@@ -129,6 +131,7 @@ class Node:
         self.live = self.membership.live
         zones = {entry.name: entry.facts.zone for entry in known if entry.facts.zone}
         self._cluster = led.LiveMembersChanged(self.live, self.world.shape.hub_down_cluster, zones=zones)
+        self.introductions = Introductions(self.membership, self.world.now)
         self._hear(gossip.RoundCame())
         if wants or self.published:
             self.want()
@@ -425,6 +428,8 @@ class Node:
             report = other._report()
             self.world.send(name, self.name, lambda: self.feed_lead(led.ProbeAnswered(name, report)))
 
+        if self.introductions and (introduction := self.introductions.due(name, self.world.now)):
+            self._gossip(introduction)
         self.world.send(self.name, name, probed)
 
     def _report(self) -> Report | None:

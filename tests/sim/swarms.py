@@ -54,7 +54,7 @@ class Swarms:
         return node.name in self._peers
 
     def gained(self, node: Node, piece: int) -> None:
-        """The node's engine has a piece now, from wherever: others may fetch it."""
+        """The node's engine has a piece now, from wherever, and says so: others may fetch it, from there or elsewhere."""
         peer = self._peers.get(node.name)
         if peer is None:
             return
@@ -65,7 +65,7 @@ class Swarms:
             if other.torrent == peer.torrent and not other.have >> piece & 1 and len(other.coming) < SLOTS
         ]
         for other in self._world.rng.sample(hungry, min(WOKEN_PER_GAIN, len(hungry))):
-            self._fill(other)
+            self._fill(other, told_by=peer)
 
     def accepts(self, node: Node, piece: int, variant: int) -> bool:
         peer = self._peers[node.name]
@@ -77,11 +77,11 @@ class Swarms:
             if peer.have != self._world.blob.all_pieces:
                 self._world.time.after(RETRY_S * (0.5 + self._world.rng.random()), lambda: self._retry(peer))
 
-    def _fill(self, peer: Peer) -> None:
-        while len(peer.coming) < SLOTS and self._fetch_one(peer):
+    def _fill(self, peer: Peer, told_by: Peer | None = None) -> None:
+        while len(peer.coming) < SLOTS and self._fetch_one(peer, told_by):
             pass
 
-    def _fetch_one(self, peer: Peer) -> bool:
+    def _fetch_one(self, peer: Peer, told_by: Peer | None) -> bool:
         world, node = self._world, peer.node
         wanted = world.blob.all_pieces & ~peer.have & ~node.leased
         for piece in peer.coming:
@@ -94,6 +94,8 @@ class Swarms:
         if world.shape.zones:
             others = [other for other in others if _connected(node, other.node)]
         looked_at = world.rng.sample(others, min(SOURCES_LOOKED_AT, len(others)))
+        if told_by in others and told_by not in looked_at:
+            looked_at.append(told_by)
         usable = [o for o in looked_at if o.have & wanted and _together(world, node, o.node)]
         if not usable:
             return False

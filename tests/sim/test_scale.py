@@ -18,12 +18,18 @@ def test_with_a_twentieth_dying_all_publish_and_connections_are_bounded() -> Non
 
 
 def across_zones(*, zones_told: bool) -> tuple[float, float]:
-    """The share of the bytes between members that cross from one of two zones to the other, and how long it takes."""
-    world = World(5, Shape(members=128, pieces=12, zones=2, zones_told=zones_told))
-    world.start()
-    assert world.run(300.0)
-    assert all(node.published for node in world.nodes.values())
-    return world.swarms.crossed_bytes / world.swarms.moved_bytes, world.now
+    """The share of the bytes between members that cross from one of two zones to the other, and how long it takes: of some
+    seeds, since one alone takes up to a fifth more or less by chance."""
+    crossed_bytes, moved_bytes, took_s = 0, 0, 0.0
+    for seed in (5, 6, 7):
+        world = World(seed, Shape(members=128, pieces=12, zones=2, zones_told=zones_told))
+        world.start()
+        assert world.run(300.0)
+        assert all(node.published for node in world.nodes.values())
+        crossed_bytes += world.swarms.crossed_bytes
+        moved_bytes += world.swarms.moved_bytes
+        took_s += world.now
+    return crossed_bytes / moved_bytes, took_s
 
 
 def test_fewer_bytes_cross_zones_where_they_are_known_and_all_complete() -> None:
