@@ -33,7 +33,7 @@ IMAGES = Path(__file__).parents[1] / "docs/img"
 IMAGE_BYTES_MAX = 200_000
 """Of one picture: who reads the documents over a slow link waits for all of them."""
 NODES = ("gpu-01", "gpu-02", "gpu-03", "gpu-04")
-HUB_BYTES_PER_S = 8e6
+HUB_BYTES_PER_S = 5e6
 MIB = 2**20
 BIG, HALF, HELD, GATED = "acme/llama-8b", "acme/qwen-coder", "acme/whisper", "acme/gated"
 COLUMNS, ROWS = 110, 30
