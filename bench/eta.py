@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from multiprocessing import Process
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,11 @@ BEFORE_WINDOW_S = 20.0
 """A pull begins so long before the minute at which a window begins or ends: half of it comes before."""
 PULL_MAX_S = 600.0
 BEFORE_ERROR_MAX = 0.20
+ARRIVED = 0.95
+ONE_BYTES = 2 * SIZE_BYTES
+"""One file: those that are whole are hashed to their end before the pull is paused."""
+NICE = 12
+"""A sixteenth of a processor beside a busy program that is not nice."""
 
 Change = Callable[[], object]
 
@@ -77,6 +84,30 @@ def watch(
                 pending, changed_at = None, None if announced else now
         time.sleep(LOOK_S)
     raise SystemExit(f"{name}: not done within {PULL_MAX_S:.0f} s")
+
+
+@contextmanager
+def busy_beside(pid: int) -> Iterator[None]:
+    """Programs that take every processor for themselves, before the process's threads."""
+    loops = [Process(target=_busy, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for loop in loops:
+        loop.start()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), NICE)
+    group = Path(f"/proc/{pid}/autogroup")
+    if group.exists():  # the kernel weighs sessions first: a thread's niceness counts within its own alone
+        group.write_text(str(NICE))
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.join()
+
+
+def _busy() -> None:
+    while True:
+        pass
 
 
 def clock(at: float) -> str:
@@ -225,6 +256,19 @@ class Bench:
         with self.hub(latency_s=0.1) as hub, self.node(hub) as node:
             return [watch("many small files", node, node.submit("acme/small")["id"])]
 
+    def hashes(self) -> list[Trace]:
+        """Nearly everything has arrived when a pull is resumed on a node whose processors others use: it is hashed
+        from the beginning, and hashing is what is left."""
+        self.repos["acme/one"] = self._made("one", ModelSpec(seed=5, weight_bytes=ONE_BYTES, shards=1))
+        with self.hub(rate_bytes_per_s=100 * MB) as hub, self.node(hub) as node:
+            pull = node.submit("acme/one")["id"]
+            node.wait(pull, lambda view: view["bytes_done"] >= ARRIVED * ONE_BYTES)
+            node.post(f"/v1/pulls/{pull}/pause")
+            node.wait(pull, lambda view: view["state"] == "paused")
+            with busy_beside(node.pid):
+                node.post(f"/v1/pulls/{pull}/resume")
+                return [watch("hashing", node, pull)]
+
     def before(self) -> list[Trace]:
         """What `plan` says of a pull after one from the same Hub; printed, not a trace."""
         with self.hub() as hub, self.node(hub) as node:
@@ -273,6 +317,7 @@ SCENARIOS = [
     "slows",
     "opens",
     "small",
+    "hashes",
     "before",
 ]
 

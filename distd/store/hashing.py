@@ -29,6 +29,8 @@ BLOCK_BYTES = 1 << 20
 """Read and hashed at once: under a millisecond, so stopping is prompt; large enough to make calls free."""
 TURN_BYTES = 64 << 20
 """Hashed before a thread goes back to its pool, so that many blobs share few threads."""
+TOLD_EVERY_S = 0.25
+"""On a processor that others use a turn takes seconds: how fast it goes is told on the way, or estimates go by lumps."""
 CHECKPOINT_PIECES = 16
 """The state is kept every so many pieces: a piece rewritten late costs hashing from there, not from zero."""
 
@@ -126,6 +128,7 @@ class PrefixHasher:
         # Used by the hashing thread, of which there is one at a time.
         self._state = content_hash(incoming.etag, incoming.size_bytes)
         self._checkpoints: dict[int, ContentHash] = {0: self._state.copy()}
+        self._told = (0.0, 0.0, 0)  # when, how much processor was wanted until then, up to which piece
         self._job: asyncio.Future[int | None] | None = None
         self._failure: DistdError | None = None
         self._changed = asyncio.Event()
@@ -213,14 +216,17 @@ class PrefixHasher:
 
     def _turn(self) -> int | None:
         """In a thread: hashes pieces as long as there are any, at most TURN_BYTES. Returns a bad piece, if one is met."""
-        started, computing, before = time.monotonic(), wanting_processor_s(), self._next
+        self._told = (time.monotonic(), wanting_processor_s(), self._next)
         try:
             return self._turn_through()
         finally:
-            hashed = max(0, self._next - before) * self._incoming.piece_length_bytes
-            self._incoming.workers.hashed.add(
-                hashed, time.monotonic() - started, wanting_processor_s() - computing
-            )
+            self._tell()
+
+    def _tell(self) -> None:
+        """What was hashed since the last time, and how long that took."""
+        (at, wanted, before), self._told = self._told, (time.monotonic(), wanting_processor_s(), self._next)
+        hashed = max(0, self._next - before) * self._incoming.piece_length_bytes
+        self._incoming.workers.hashed.add(hashed, self._told[0] - at, self._told[1] - wanted)
 
     def _turn_through(self) -> int | None:
         budget = TURN_BYTES
@@ -245,6 +251,8 @@ class PrefixHasher:
                     if index % CHECKPOINT_PIECES:
                         self._checkpoints.pop(index, None)
             budget -= self._incoming.parameters.piece_size(index)
+            if time.monotonic() - self._told[0] >= TOLD_EVERY_S:
+                self._tell()
         return None
 
     def _hash_piece(self, index: int) -> bool | None:

@@ -13,9 +13,9 @@ import pytest
 
 from distd.errors import StorageFailed
 from distd.store.blobs import BlobStore
-from distd.store.hashing import PrefixHasher, content_hash, hash_open_file
+from distd.store.hashing import TURN_BYTES, PrefixHasher, content_hash, hash_open_file
 from distd.store.incoming import IncomingBlob
-from distd.store.workers import StopFlag, Stopped
+from distd.store.workers import StopFlag, Stopped, WorkClock
 from tests.store.conftest import PIECE_BYTES, git_sha1
 
 PIECES = 50
@@ -68,6 +68,36 @@ async def test_the_prefix_is_hashed_while_the_rest_is_missing(store: BlobStore) 
 
     assert await hasher.finish() == SHA256
     assert await hasher.finish() == SHA256
+
+
+class Told(WorkClock):
+    """Remembers each time that it was told something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def add(self, size_bytes: int, took_s: float, computed_s: float) -> None:
+        assert min(size_bytes, took_s) >= 0
+        self.sizes.append(size_bytes)
+        super().add(size_bytes, took_s, computed_s)
+
+
+async def test_a_slow_turn_tells_on_the_way_how_far_it_is(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "distd.store.hashing.TOLD_EVERY_S", 0.0
+    )  # each piece takes longer, as on a busy machine
+    store.workers.hashed = told = Told()
+    incoming = await store.incoming(SHA256, len(CONTENT), PIECE_BYTES)
+    await put(incoming, 0, CONTENT)
+    assert len(CONTENT) < TURN_BYTES
+
+    assert await PrefixHasher(incoming).finish() == SHA256
+
+    assert told.sizes[:PIECES] == [PIECE_BYTES] * PIECES
+    assert told.total_bytes == PIECES * PIECE_BYTES
 
 
 @pytest.mark.parametrize("seed", range(8))
