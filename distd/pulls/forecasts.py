@@ -32,6 +32,7 @@ from distd.core.estimate import (
     estimate,
     run_down,
 )
+from distd.core.gained import Gained
 from distd.core.pace import Pace, speed_of
 from distd.core.pull import BlobNeed, PullRecord
 from distd.core.rates import PAUSE_MIN_S, Meter
@@ -45,8 +46,6 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 COST_SHARE = 20
 """A look takes at most a twentieth of the time: over a repo of a hundred thousand files it takes a third of a second."""
-LEDGER_LEARNT_S = 3.0
-"""For so long after a blob is first seen its ledger is being learnt: that is not what members get meanwhile."""
 HASHING_S = 3.0
 """So much hashing tells how fast it goes; at 1.7 GB/s it is most of a pull, on a busy processor some blocks."""
 PRIOR_SPREAD = 0.25
@@ -116,8 +115,7 @@ class Forecasts:
         self._used: dict[Measured, float] = {}
         self._peers_before = 0
         self._own_before = 0
-        self._followed_at = 0.0
-        self._ledgers: dict[str, tuple[int, int, float]] = {}
+        self._gained = Gained()
         self._watched: dict[str, _Watched] = {}
         self._was_busy = False
 
@@ -317,30 +315,19 @@ class Forecasts:
         return missing, hub_left, outlook.hashed_bytes
 
     def _follow_ledgers(self, pulls: list[ActivePull], now: float) -> tuple[bool, int]:
-        """Adds up what other members got from the Hub: what the ledgers know beyond what this node fetched.
-
-        First: whether what a new ledger already knew cannot be told from what members get now. Second: how much.
-        """
-        usual = (self._cluster.rate() or 0.0) * (now - self._followed_at)
-        self._followed_at = now
-        learning = False
-        from_others = 0
-        seen: dict[str, tuple[int, int, float]] = {}
+        """Adds up what the cluster got from the Hub. First: whether a ledger is being learnt. Second: how much."""
+        blobs: dict[str, tuple[int, int]] = {}
+        whole: dict[str, int] = {}
         for pull in pulls:
             for need in pull.record.needs:
-                outlook = self._supply.outlook(need.etag) if need.etag not in seen else None
-                if outlook is None or outlook.hub_left_bytes is None:
+                if (sources := pull.record.got.get(need.etag)) is not None:
+                    whole[need.etag] = sources.get("hub", 0)
                     continue
-                own = (self._supply.progress(need.etag) or {}).get("hub", 0)
-                left_before, own_before, since = self._ledgers.get(
-                    need.etag, (outlook.hub_left_bytes, own, now)
-                )
-                others = max(0, (left_before - outlook.hub_left_bytes) - (own - own_before))
-                if now - since <= LEDGER_LEARNT_S:
-                    learning, others = True, min(others, int(usual))
-                from_others += others
-                seen[need.etag] = (outlook.hub_left_bytes, own, since)
-        self._ledgers = seen
+                outlook = self._supply.outlook(need.etag) if need.etag not in blobs else None
+                if outlook is not None and outlook.hub_left_bytes is not None:
+                    own = (self._supply.progress(need.etag) or {}).get("hub", 0)
+                    blobs[need.etag] = (outlook.hub_left_bytes, own)
+        learning, from_others = self._gained.look(blobs, whole, self._cluster.rate() or 0.0, now)
         own_total = self._hub.total_bytes
         if moved := from_others + own_total - self._own_before:
             self._of_cluster.add(moved, now)
