@@ -6,12 +6,14 @@ SOURCES := distd peers tests bench
 # Several daemons at once: not beside other tests, or they wait for a processor instead of for each other. Those that
 # count questions and answers, and not bytes against time, bear company of their like.
 FLEETS := tests/swarm tests/sharing tests/fleet tests/chaos
+# Hosts of their own, which need namespaces: make shapes.
+SHAPES := tests/shapes
 # By hand, with make swarm: a pull on a machine that is quick at the moment is over before the network breaks; and daemons
 # that wait for clocks, names and addresses to be found out take a quarter of a minute.
 BY_HAND := $(addprefix --ignore=tests/,swarm/test_partition.py fleet/test_addresses.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader crowd storms
+.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader crowd storms shapes
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -48,7 +50,7 @@ check: setup ## format, lint, types and architecture rules
 	@$(BIN)/pytest -q tests/test_architecture.py
 
 test: check ## check, and every test
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(FLEETS))
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(FLEETS) $(SHAPES))
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(BY_HAND) $(FLEETS)
 
 swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
@@ -68,6 +70,9 @@ storms: setup ## simulated clusters that hundreds join within a second, or in wh
 
 crowd: setup ## 64 real daemons on this machine, idle and pulling a small model while three die (5 GB of memory, 4 min)
 	@$(BIN)/python -m bench.crowd $(BENCH)
+
+shapes: setup ## members that are hosts of their own: IPv6, mixed families, NAT, a name server (needs namespaces and nft; 3 min)
+	@$(BIN)/python -m tests.shapes
 
 kill: setup ## 20 SIGKILLs in a pull of 1 GiB
 	@KILL_POINTS=20 KILL_MIB=1024 $(BIN)/pytest -q -s tests/daemon/test_kill.py --timeout 1800

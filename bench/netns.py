@@ -1,6 +1,7 @@
 """A fleet's network on one machine: nodes behind capped links, in network namespaces nobody else sees.
 
-Every node is a namespace with one IPv4 address and one veth pair to a bridge in a namespace of its own.
+Every node is a namespace with one IPv4 address, or others of both families, and one veth pair to a bridge in a
+namespace of its own.
 Both ends of the pair pass a token bucket (`tc tbf`) at the link's rate: the node's end caps what it sends,
 the bridge's end what it receives. Nothing of the host is touched: `launch` starts the benchmark in new
 network, mount and PID namespaces, as root or, where the kernel lets users, in a user namespace. With their
@@ -15,6 +16,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -105,15 +107,18 @@ class Namespace:
     """One machine of the fleet. What `call` runs, and every process it starts, sees this network alone.
 
     A function runs in the namespace's one thread: calls to one namespace follow each other, those to
-    several run at the same time.
+    several run at the same time. It may itself call its own namespace.
     """
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
         self._thread = ThreadPoolExecutor(1, f"netns-{name}", initializer=self._enter)
+        self._inside = 0
 
     def call(self, function: Callable[[], T]) -> T:
+        if threading.get_ident() == self._inside:
+            return function()
         return self.submit(function).result()
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
@@ -131,6 +136,7 @@ class Namespace:
                 raise OSError(ctypes.get_errno(), f"cannot enter the namespace {self.name}")
         finally:
             os.close(descriptor)
+        self._inside = threading.get_ident()
 
 
 class Network:
@@ -155,11 +161,11 @@ class Network:
             run("ip", "netns", "delete", namespace.name)
         run("ip", "netns", "delete", self.BRIDGE)
 
-    def add(self, name: str, mbit_per_s: float) -> Namespace:
-        """A namespace with an address, behind a link of that rate in both directions."""
-        address = f"{SUBNET}.{len(self.namespaces) + 1}"
+    def add(self, name: str, mbit_per_s: float | None = None, addresses: Sequence[str] = ()) -> Namespace:
+        """A namespace with these addresses (default: one of its own), behind a link of that rate in both directions."""
+        addresses = addresses or (f"{SUBNET}.{len(self.namespaces) + 1}",)
         run("ip", "netns", "add", name)
-        namespace = Namespace(name, address)
+        namespace = Namespace(name, addresses[0])
         self.namespaces.append(namespace)
         port = self._port(name)
         run(
@@ -167,10 +173,12 @@ class Network:
             *("type", "veth", "peer", "name", "eth0", "netns", name),
         )
         run("ip", "-n", self.BRIDGE, "link", "set", "dev", port, "master", "br0", "up")
-        run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        for address in addresses:
+            give(name, "eth0", address)
         for device in ("lo", "eth0"):
             run("ip", "-n", name, "link", "set", "dev", device, "up")
-        self.set_rate(namespace, mbit_per_s)
+        if mbit_per_s is not None:
+            self.set_rate(namespace, mbit_per_s)
         return namespace
 
     def set_rate(self, namespace: Namespace, mbit_per_s: float) -> None:
@@ -183,6 +191,12 @@ class Network:
     @staticmethod
     def _port(name: str) -> str:
         return f"to-{name}"
+
+
+def give(namespace: str, device: str, address: str) -> None:
+    """An address of one /24, or one /64 of IPv6, that can be used at once."""
+    width = ("64", "nodad") if ":" in address else ("24",)
+    run("ip", "-n", namespace, "address", "add", f"{address}/{width[0]}", "dev", device, *width[1:])
 
 
 def congestion_control() -> str:

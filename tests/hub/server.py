@@ -182,7 +182,13 @@ class HubServer:
         server = web.Server(handle, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
-        listener = socket.create_server((self._host, self._ports.get(origin, 0)), backlog=BACKLOG)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server(
+            (self._host, self._ports.get(origin, 0)),
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=self._host == "::",
+        )
         self._ports[origin] = listener.getsockname()[1]
         tls = None if origin == "control" else self._tls
         await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
@@ -195,7 +201,8 @@ class HubServer:
 
     def _url(self, origin: Origin) -> str:
         scheme = "https" if self._tls and origin != "control" else "http"
-        return f"{scheme}://{self._host}:{self._ports[origin]}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{scheme}://{host}:{self._ports[origin]}"
 
     async def _handle(self, request: web.BaseRequest, origin: Origin) -> web.StreamResponse:
         if request.path.startswith("/_hub/") and origin != "data":

@@ -1,5 +1,5 @@
-"""In the middle of a pull: secret and certificates are exchanged on every member by a reload, and a member is upgraded to the
-next wire version by a restart. Nothing divides the swarm."""
+"""In the middle of a pull: secret and certificates are exchanged on every member by a reload, and members are upgraded to the
+next wire version by restarts. Nothing divides the swarm."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from tests.hub import HubProcess
 from tests.peers.authority import Authority
 from tests.swarm.fleet import Fleet, assert_copies_at_most, complete, hub_copies
 
-MEMBERS = 3
 STRICT = bool(os.environ.get("SWARM_STRICT"))
+MEMBERS = 4 if STRICT else 3
+"""The last half of them is upgraded, one after the other."""
 OLDER = WIRE_VERSION - 1
 WEIGHT_MIB = 128 if STRICT else 24
 """A restart costs what its connections had begun, some pieces of 1 MiB: little of a large model, much of a small one."""
@@ -105,10 +106,10 @@ def test_secret_certificates_and_wire_version_change_in_the_middle_of_a_pull(
                     authority.member(f"n{number}")
                     reload(node)
                     time.sleep(0.1)  # an operator's loop over the nodes takes longer
-            upgraded = fleet.nodes[-1]
-            upgraded.change("cluster.wire_version", WIRE_VERSION)
-            upgraded.restart()
-            fleet.await_company()
+            for upgraded in fleet.nodes[-(MEMBERS // 2) :]:
+                upgraded.change("cluster.wire_version", WIRE_VERSION)
+                upgraded.restart()
+                fleet.await_company()
             ended_early = [node for node, pull in pulls.items() if node.view(pull)["state"] == "complete"]
             hub.set(rate_bytes_per_s=40 * MIB)
             complete(fleet.wait(pulls), repo)
@@ -128,6 +129,10 @@ def test_secret_certificates_and_wire_version_change_in_the_middle_of_a_pull(
 
 def side_by_side_and_put_back(fleet: Fleet, repos: Repos) -> None:
     """The last member speaks the newer version, then the older one again: large blobs are shared either way."""
+    for node in fleet.nodes[-(MEMBERS // 2) : -1]:
+        node.change("cluster.wire_version", OLDER)
+        node.restart()
+    fleet.await_company()
     for version in (WIRE_VERSION, OLDER):
         repo = repos.make(weight_mib=20)
         complete(fleet.wait(fleet.submit(repo)), repo)
