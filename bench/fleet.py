@@ -66,6 +66,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--nic", type=float, default=200, metavar="MBIT", help="of every node, each way")
     parser.add_argument("--upstream", type=float, default=200, metavar="MBIT", help="of the Hub")
+    parser.add_argument(
+        "--peers", type=float, metavar="MBIT", help="of every node to the others, by a way of its own"
+    )
     parser.add_argument("--mib", type=int, default=128)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--runs", type=int, default=3)
@@ -87,9 +90,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def _inside(arguments: argparse.Namespace, scratch: Path) -> int:
-    shape = Shape(arguments.nodes, arguments.nic, arguments.upstream, arguments.mib, arguments.shards)
+    shape = Shape(
+        *(
+            arguments.nodes,
+            arguments.nic,
+            arguments.upstream,
+            arguments.mib,
+            arguments.shards,
+            arguments.peers,
+        )
+    )
+    between = "" if shape.peers_mbit_per_s is None else f", {shape.peers_mbit_per_s:g} Mbit/s between them"
     print(
-        f"{machine()}, {congestion_control()}\n{shape.nodes} nodes at {shape.nic_mbit_per_s:g} Mbit/s, upstream "
+        f"{machine()}, {congestion_control()}\n{shape.nodes} nodes at {shape.nic_mbit_per_s:g} Mbit/s{between}, upstream "
         f"{shape.upstream_mbit_per_s:g} Mbit/s, {shape.size_mib} MiB in {shape.shards} shards"
     )
     try:
@@ -152,16 +165,17 @@ def _report(runs: dict[str, list[Measured]], built: Site) -> None:
             f"{max(outcome.peak_rss_mb for outcome in outcomes):8.0f} "
             f"{f'{statistics.median(publish):.2f}' if publish else '':>9} "
             f"{statistics.median(outcome.idle for outcome in outcomes):5.0%} {len(counted):>2}/{len(values)}"
-            f"{_missed(ratio, hub) if name == 'distd' else ''}"
+            f"{_missed(ratio, hub, built.shape) if name == 'distd' else ''}"
         )
 
 
-def _missed(ratio: float, hub: float) -> str:
+def _missed(ratio: float, hub: float, shape: Shape) -> str:
+    """Over a narrow way between the nodes the goal is the time: what it carries too late is fetched twice."""
     missed = [
         text
         for text, failed in (
             (f"time > {TIME_GOAL:.2f}", ratio > TIME_GOAL),
-            (f"Hub > {HUB_GOAL:.2f}", hub > HUB_GOAL),
+            (f"Hub > {HUB_GOAL:.2f}", hub > HUB_GOAL and shape.peers_mbit_per_s is None),
         )
         if failed
     ]

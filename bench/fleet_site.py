@@ -64,6 +64,8 @@ class Shape:
     upstream_mbit_per_s: float
     size_mib: int
     shards: int
+    peers_mbit_per_s: float | None = None
+    """Of each node to and from all others, when that is a way of its own beside the one to the Hub."""
 
 
 @dataclass
@@ -113,6 +115,9 @@ def site(shape: Shape, work: Path) -> Iterator[Site]:
     with Network() as network:
         upstream = network.add("hub", shape.upstream_mbit_per_s)
         nodes = [network.add(f"n{number}", shape.nic_mbit_per_s) for number in range(shape.nodes)]
+        if shape.peers_mbit_per_s is not None:
+            for node in nodes:
+                network.set_rates(node, shape.nic_mbit_per_s, upstream.address, shape.peers_mbit_per_s)
         hub = HubProcess({REPO: model}, host=upstream.address)
         upstream.call(hub.start)
         try:

@@ -188,6 +188,50 @@ class Network:
         for where, device in ((namespace.name, "eth0"), (self.BRIDGE, self._port(namespace.name))):
             run("tc", "-n", where, "qdisc", "replace", "dev", device, "root", *bucket)
 
+    def set_rates(self, namespace: Namespace, mbit_per_s: float, other_end: str, others: float) -> None:
+        """The way to and from the address `other_end` has the first rate, that to all others together a way and rate of its own."""
+        for where, device, side in (
+            (namespace.name, "eth0", "dst"),
+            (self.BRIDGE, self._port(namespace.name), "src"),
+        ):
+            at = ("tc", "-n", where)
+            on = ("dev", device, "parent")
+            run(
+                *at,
+                "qdisc",
+                "replace",
+                "dev",
+                device,
+                "root",
+                "handle",
+                "1:",
+                "htb",
+                "default",
+                "2",
+                "r2q",
+                "1000",
+            )
+            for number, rate in ((1, mbit_per_s), (2, others)):
+                burst_bytes = max(BURST_BYTES_MIN, round(rate * 1e6 / 8 * BURST_S))
+                burst = ("burst", str(burst_bytes), "cburst", str(burst_bytes))
+                run(
+                    *at,
+                    "class",
+                    "add",
+                    *on,
+                    "1:",
+                    "classid",
+                    f"1:{number}",
+                    "htb",
+                    "rate",
+                    f"{rate}mbit",
+                    *burst,
+                )
+                queue_bytes = max(BURST_BYTES_MIN, round(rate * 1e3 / 8 * QUEUE_MS))
+                run(*at, "qdisc", "add", *on, f"1:{number}", "bfifo", "limit", str(queue_bytes))
+            match = ("u32", "match", "ip", side, f"{other_end}/32", "flowid", "1:1")
+            run(*at, "filter", "add", *on, "1:", "protocol", "ip", "prio", "1", *match)
+
     @staticmethod
     def _port(name: str) -> str:
         return f"to-{name}"

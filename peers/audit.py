@@ -59,6 +59,11 @@ class Audit:
         compared = ledger.confirmed if len(fetchers) > 1 else ledger.refetched
         return piece_set.full(ledger.pieces) & ~compared & ~ledger.disputed
 
+    def is_over(self, ledger: Ledger, fetchers: AbstractSet[str]) -> bool:
+        """Whether, after a failed seal, every piece was compared and nothing is left to decide."""
+        decided = self.begun and not (ledger.disputed and undecided(ledger, fetchers))
+        return decided and not self.uncompared(ledger, fetchers)
+
     def wanted(self, ledger: Ledger, fetchers: AbstractSet[str], undecided: PieceSet, now: float) -> PieceSet:
         """The pieces to be fetched again now; none while the outcome of what was fetched again is awaited."""
         left = self.uncompared(ledger, fetchers)

@@ -122,6 +122,10 @@ class FetchTurns:
         """How many of them one of so many members may have."""
         return max(1, self.spans(rate_bytes_per_s, sharers) // max(1, sharers))
 
+    def alone(self, member: str) -> int:
+        """How many spans the member would have if nobody else fetched, by what it got lately."""
+        return self.spans(self._rates.get(member, 0.0), 1)
+
     def next_up(self, waiting: Iterable[str], free: int) -> frozenset[str]:
         """The members that get the spans that are ``free``: those that were granted least so far."""
         return frozenset(sorted(waiting, key=lambda name: (self._granted.get(name, 0), name))[: max(0, free)])

@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from peers.slow_company import Outpaced, SlowCompany
+
 SPANS_MAX = 8
 """Connections to the Hub of one member for the blobs of its swarms; how many of them one blob gets is its lead's to say."""
 
@@ -53,6 +55,7 @@ class _Use:
     busy: int = 0
     lacks_bytes: int = 0
     known_bytes: int | None = None
+    piece_bytes: int = 0
     wants: bool = True
 
     @property
@@ -97,6 +100,7 @@ class HubLink:
         self._news = _Flow(NEWS_MEMORY_S)
         self._most = _Flow(MOST_MEMORY_S)
         self._own = _Flow(NEWS_MEMORY_S)
+        self._company = SlowCompany()
 
     def join(self, blob: str, order: tuple[int, ...], now: float) -> None:
         """The blob is being filled from now on; among equals in ``order`` the one that joined first goes first."""
@@ -117,6 +121,7 @@ class HubLink:
             self._measured_at = now  # what was not asked for is no sign of a slow link
         freed = busy < use.busy or (use.wants and not wants)
         use.active, use.busy, use.wants = active, busy, wants
+        self._company.first_copies(any(each.wants for each in self._uses.values()), now)
         return freed and len(self._uses) > 1
 
     def room(self, blob: str, now: float) -> int:
@@ -153,12 +158,12 @@ class HubLink:
         weight = 1 - math.exp(-elapsed_s / RATE_MEMORY_S) if self._rate_bytes_per_s else 1.0
         self._rate_bytes_per_s += weight * (size_bytes / elapsed_s - self._rate_bytes_per_s)
 
-    def lacks(self, blob: str, size_bytes: int, now: float) -> None:
-        """Others have so much of the blob that this member lacks and does not fetch itself."""
+    def lacks(self, blob: str, size_bytes: int, now: float, *, piece_bytes: int = 0) -> None:
+        """Others have so much of the blob, in pieces of that size, that this member lacks and does not fetch itself."""
         if blob in self._uses:
             if size_bytes and not any(use.lacks_bytes for use in self._uses.values()):
                 self._lacks_since = now
-            self._uses[blob].lacks_bytes = size_bytes
+            self._uses[blob].lacks_bytes, self._uses[blob].piece_bytes = size_bytes, piece_bytes
 
     def knows(self, blob: str, size_bytes: int, now: float) -> None:
         """So much of the blob has come to the swarm, this member included, as far as is known. Call it when all is known: what
@@ -174,14 +179,14 @@ class HubLink:
         self._own.add(size_bytes, now)
         self._intake_bytes_per_s = self._intake(now) + size_bytes / INTAKE_MEMORY_S
         self._taken_in_at = now
+        self._company.took_in(size_bytes, now)
 
     def behind_s(self, now: float) -> float:
         """How long it takes until this member has what the others have, at the rate at which they send it; 0 for one that keeps
-        up with what is new, and has only come late."""
-        held_back = self.held_back(now)
-        lacks_bytes = sum(use.lacks_bytes for blob, use in self._uses.items() if blob not in held_back)
-        measured_s = now - self._lacks_since
-        if not lacks_bytes or measured_s < INTAKE_MEASURED_S or self._keeps_up(now):
+        up with what is new, and has only come late, and for one whose way to the Hub is much wider than that to the others: its
+        own link is not what is full."""
+        lacks_bytes, measured_s = self._lacking_bytes(now), now - self._lacks_since
+        if not lacks_bytes or measured_s < INTAKE_MEASURED_S or self._keeps_up(now) or self._outpaced(now):
             return 0.0
         intake = self._intake(now) / (1 - math.exp(-measured_s / INTAKE_MEMORY_S))
         return min(lacks_bytes / max(intake, 1.0), BEHIND_S_MAX)
@@ -189,6 +194,20 @@ class HubLink:
     def _keeps_up(self, now: float) -> bool:
         most = self._most.bytes(now)
         return 0 < KEEPS_UP * most <= self._own.bytes(now)
+
+    def outpaces_members(self, now: float) -> Outpaced | None:
+        """Set when what others have is to be fetched as well, since it would come from them clearly later."""
+        outpaced = self._outpaced(now)
+        return outpaced if self._company.is_idle(now) else None
+
+    def _outpaced(self, now: float) -> Outpaced | None:
+        piece_bytes = max((use.piece_bytes for use in self._uses.values()), default=0)
+        since_s, rate = now - self._lacks_since, self._rate_bytes_per_s
+        return self._company.slower(self._lacking_bytes(now), piece_bytes, since_s, rate, now)
+
+    def _lacking_bytes(self, now: float) -> int:
+        held_back = self.held_back(now)
+        return sum(use.lacks_bytes for blob, use in self._uses.items() if blob not in held_back)
 
     def held_back(self, now: float) -> frozenset[str]:
         """Blobs that leave what members send to a more urgent pull, which lacks much of what they have."""

@@ -315,7 +315,7 @@ class Lead:
             report_every_s=self._report_every_s,
             fetchers=len(self.standings.fetchers()),
             unfinished_hot=self.standings.unfinished_hot(),
-            audited=self._is_audited(),
+            audited=self.ready and self._audit.is_over(self.ledger, self._trusted_fetchers()),
             swarm=self.standings.name_swarm(member, self.blob.name),
             unleased=not self.ready or bool(self._free(member, now) | self._unheld() & ~self.leases.taken),
         )
@@ -330,9 +330,8 @@ class Lead:
                 wanted = self._grantable(member, now)
             if not wanted:
                 return
-            sharers = self._sharers(now)
-            rate = request.rate_bytes_per_s / self._turns.each(self.leases.rate_bytes_per_s(now), sharers)
-            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), sharers)
+            rate = request.rate_bytes_per_s / self._each(member, now)
+            longest = lease_pieces(rate, self.blob.piece_len_bytes, wanted.bit_count(), self._sharers(now))
             if wanted & self.standings[member].held:
                 longest = max(1, longest // audit.LOOKAHEAD)
             span = piece_set.first_run(wanted, longest)
@@ -361,9 +360,17 @@ class Lead:
 
     def _has_room(self, member: str, now: float) -> bool:
         """Whether the member's spans leave room for one more; one at its last piece may be followed by the next."""
-        each = self._turns.each(self.leases.rate_bytes_per_s(now), self._sharers(now))
-        count = len(self.leases.of(member))
+        each, count = self._each(member, now), len(self.leases.of(member))
         return self.leases.busy(member) < each and count < min(each + 1, LEASES_PER_MEMBER_MAX)
+
+    def _each(self, member: str, now: float) -> int:
+        """How many spans the member may have: its share, or what its way takes where it gets what others have already."""
+        share = self._turns.each(self.leases.rate_bytes_per_s(now), self._sharers(now))
+        return max(share, self._turns.alone(member)) if self._only_repeats(member) else share
+
+    def _only_repeats(self, member: str) -> bool:
+        """Whether nothing is left but what this member is stuck on: nobody else waits for it, nor for this member."""
+        return bool(self.standings[member].stuck) and not self._unheld() & ~self.leases.taken
 
     def _sharers(self, now: float) -> int:
         """Members that fetch, or would if they were granted something."""
@@ -390,7 +397,8 @@ class Lead:
         if member not in self.standings or not self._may_be_granted(member, now):
             return piece_set.EMPTY
         free = self._free(member, now)
-        return free if free and self._is_next(member, now) else piece_set.EMPTY
+        is_free = bool(free) and (self._only_repeats(member) or self._is_next(member, now))
+        return free if is_free else piece_set.EMPTY
 
     def _free(self, member: str, now: float) -> PieceSet:
         """The pieces that are nobody's, of the member's first need that has any."""
@@ -436,12 +444,6 @@ class Lead:
     def _second_try(self, member: str) -> PieceSet:
         """Pieces that every member with access has claimed already and this one only once: it may look again."""
         return audit.second_try(self.ledger, self._trusted_fetchers(), member)
-
-    def _is_audited(self) -> bool:
-        """Whether, after a failed seal, every piece was compared and nothing is left to decide."""
-        if not self._audit.begun or not self.ready or self._undecided():
-            return False
-        return not self._audit.uncompared(self.ledger, self._trusted_fetchers())
 
     def _undecided(self) -> PieceSet:
         """Disputed pieces that a further fetch by somebody could still decide."""

@@ -121,11 +121,11 @@ class BlobMember:
         published = self.stage is Stage.PUBLISHED
         held = self.blob.all_pieces if published else self.table.secured
         ended = self.stage in (Stage.FAILED, Stage.ABANDONED)
-        stuck = 0 if ended else self.swarm.stuck(self.table, self.fetches.pieces, now)
+        stuck = self.swarm.stuck(self.table, self.fetches.pieces, now) | self._share.overdue
         return Report(
             member=self.me,
             held=piece_set.to_bytes(0 if ended else held, self.blob.pieces),
-            stuck=piece_set.to_bytes(stuck, self.blob.pieces),
+            stuck=piece_set.to_bytes(0 if ended else stuck, self.blob.pieces),
             fetching=self.fetches.progress(),
             given_up=tuple(sorted(self.fetches.closed)),
             claims=self.asking.claims_to_tell(),
@@ -161,6 +161,7 @@ class BlobMember:
         if not self.asking.answered(answer, now):
             return
         self.link.heard(self.blob.name, now)
+        self._share.answered()
         self._learn(answer.claims, now)
         self.asking.merged()
         if answer.hub_pause_s > 0:
@@ -332,14 +333,12 @@ class BlobMember:
 
     def _share_link(self, now: float) -> None:
         """Tell the link what this blob makes of it, and hear whether it is this blob's turn."""
-        if self.stage in (Stage.STARTING, Stage.FILLING):
-            facts = (self.table, self.ledger, self.fetches, self.access, self.asking.last_answer)
-            leaves_room, has_room = self._share.told(*facts, now)
-            self.asking.news = self.asking.news or has_room
-        else:
-            leaves_room = self.link.leave(self.blob.name)
-        if leaves_room:
-            self._todo.append(act.PassHubTurn())
+        if self.stage not in (Stage.STARTING, Stage.FILLING):
+            self._todo += self._share.left()
+            return
+        answer = self.asking.last_answer
+        self._todo += self._share.look(self.table, self.ledger, self.fetches, self.access, answer, now)
+        self.asking.news = self.asking.news or self._share.news
 
     def _set_leased(self) -> None:
         in_swarm = self.swarm.phase is not SwarmPhase.NONE
@@ -358,6 +357,7 @@ class BlobMember:
         if answer is not None and not answer.unleased and self.link.others_want(self.blob.name, now):
             room = 0
         may_wait = filling or self._serves_hot
+        self._share.asked()
         lead, request = self.asking.request(self.report(now), self.link, room, may_wait, now)
         self._todo.append(act.AskLead(lead, request))
 

@@ -224,6 +224,16 @@ class FoundWrongFetches:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundMembersSlow:
+    """For people: these pieces would come from members in ``wait_s`` and from the Hub in ``fetch_s``, so those that come last are
+    fetched a second time."""
+
+    pieces: PieceSet
+    wait_s: float
+    fetch_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AskSuspect:
     """Ask the member over the cluster's API for its copy of the piece, hash what comes; then `SuspectAnswered`."""
 
@@ -264,6 +274,7 @@ MemberAction: TypeAlias = (
     | FailBlob
     | FoundWrongWhole
     | FoundWrongFetches
+    | FoundMembersSlow
     | AskSuspect
     | BlameMember
 )

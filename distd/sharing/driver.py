@@ -279,7 +279,7 @@ class BlobDriver:
                     self._from_hub.discard(piece)
                 self._means.tally.piece_rejected("hub" if from_hub else "peers")
                 self._tell(*told_of(action))
-            case act.FoundWrongWhole() | act.FoundWrongFetches():
+            case act.FoundWrongWhole() | act.FoundWrongFetches() | act.FoundMembersSlow():
                 self._tell(*told_of(action))
             case act.AskSuspect(member, piece):
                 self._spawn(self._ask_suspect(member, piece))

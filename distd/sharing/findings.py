@@ -1,4 +1,4 @@
-"""What a blob's machine found out about wrong bytes, as events and sentences of a pull's story."""
+"""What a blob's machine found out about wrong bytes and slow members, as events and sentences of a pull's story."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from peers.suspicion import Evidence, EvidenceKind
 RUNS_NAMED_MAX = 5
 """A line in a story stays a line, however many pieces were wrong."""
 
-Finding = act.RejectPiece | act.FoundWrongWhole | act.FoundWrongFetches | act.BlameMember
+Finding = (
+    act.RejectPiece | act.FoundWrongWhole | act.FoundWrongFetches | act.FoundMembersSlow | act.BlameMember
+)
 
 
 def told_of(finding: Finding) -> tuple[str, str]:
@@ -24,6 +26,11 @@ def told_of(finding: Finding) -> tuple[str, str]:
             return "whole_wrong", (
                 f"every piece is what was claimed, {by}but the whole does not have the Hub's hash: "
                 "pieces are fetched again and compared, suspects first"
+            )
+        case act.FoundMembersSlow(pieces, wait_s, fetch_s):
+            return "members_slow", (
+                f"what members have and this node lacks, {pieces.bit_count()} pieces of this file among it, would come from "
+                f"them in {wait_s:.0f} s and from the Hub in {fetch_s:.0f} s: what comes last is fetched from the Hub as well"
             )
         case act.BlameMember(evidence):
             return (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from peers.hub_link import ANSWER_AWAITED_S, BEHIND_S_MAX, INTAKE_MEASURED_S, SPANS_MAX, HubLink
+from peers.slow_company import IDLE_S
 
 
 @pytest.fixture
@@ -122,6 +123,21 @@ def test_what_this_member_fetches_itself_counts_as_taken_in(link: HubLink) -> No
         link.arrived(4_000, float(second))
         link.lacks("first", 500_000, float(second))
     assert link.behind_s(19.0) == 0.0
+
+
+def test_a_member_whose_way_to_the_hub_is_much_wider_than_that_to_members_is_not_behind(
+    link: HubLink,
+) -> None:
+    for second in range(30):
+        link.took_in(1000, float(second))
+    link.lacks("first", 20_000, 0.0)
+    assert link.behind_s(29.0) == pytest.approx(20, rel=0.2)
+    link.arrived(100_000, 1.0)
+    assert link.behind_s(29.0) == 0.0
+    assert link.outpaces_members(29.0) is None, "there may be pieces that nobody has"
+    for blob in ("first", "second"):
+        link.note(blob, active=0, busy=0, wants=False, now=29.0)
+    assert link.outpaces_members(29.0 + IDLE_S) is not None
 
 
 def test_a_pull_that_lacks_what_members_have_holds_less_urgent_ones_back() -> None:

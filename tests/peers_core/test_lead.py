@@ -20,7 +20,7 @@ from peers.messages import LeadAnswer, Progress, SwarmPhase
 from peers.piece_set import Span
 from peers.standing import COMPANY_MIN
 from peers.waves import CLAIMS_GAP_S, NEWS_GAP_S
-from tests.peers_core.builders import MIB, PIECES, ask, claim, lead_of, report
+from tests.peers_core.builders import MIB, PIECES, ask, claim, held, lead_of, report
 
 FIRST, SECOND, THIRD = rendezvous.order("blob", ["a", "b", "c"])
 EVERYTHING = range(PIECES)
@@ -270,6 +270,20 @@ def test_what_a_member_is_stuck_on_it_fetches_itself() -> None:
     ask(lead, report(FIRST, *EVERYTHING), 0.0)
     answer = one_answer(ask(lead, report(SECOND, *range(1, PIECES), stuck=b"\x01"), 0.1, room=1))
     assert spans(answer) == [Span(0, 1)]
+
+
+def test_what_only_one_member_waits_for_takes_no_turns_and_as_many_spans_as_its_way_bears() -> None:
+    names = [f"m{number}" for number in range(9)]
+    me = rendezvous.order("blob", names)[0]
+    lead = lead_of(*names, me=me)
+    for member in names:
+        lead.handle(ProbeAnswered(member, None), 0.0)
+    ask(lead, report("m0", *EVERYTHING), 0.0)
+    for member in names[2:]:
+        ask(lead, report(member), 0.0, room=1, rate_bytes_per_s=20.0 * MIB)
+    stuck = report("m1", stuck=held(*EVERYTHING))
+    answer = one_answer(ask(lead, stuck, 5.0, room=8, rate_bytes_per_s=20.0 * MIB))
+    assert len(answer.leases) == 6, "those of a third of a second"
 
 
 def test_after_a_failed_seal_pieces_are_fetched_by_a_second_member_and_then_audited() -> None:

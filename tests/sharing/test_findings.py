@@ -20,3 +20,12 @@ def test_the_story_tells_who_got_wrong_bytes_and_how_it_is_known() -> None:
         "and the whole is right with theirs"
     )
     assert "n0, n1" in told_of(act.FoundWrongWhole(("n0", "n1")))[1]
+
+
+def test_the_story_tells_of_members_that_are_slower_than_the_hub() -> None:
+    event, text = told_of(act.FoundMembersSlow(0b111, 37.4, 4.6))
+    assert event == "members_slow"
+    assert text == (
+        "what members have and this node lacks, 3 pieces of this file among it, would come from them in 37 s and from the "
+        "Hub in 5 s: what comes last is fetched from the Hub as well"
+    )

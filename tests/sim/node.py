@@ -310,7 +310,13 @@ class Node:
             for name in sorted(self.live - {self.name}):
                 self.world.send(self.name, name, partial(self.world.nodes[name].feed, accusation))
         else:
-            told = act.RejectPiece | act.ConnectSwarm | act.FoundWrongWhole | act.FoundWrongFetches
+            told = (
+                act.RejectPiece
+                | act.ConnectSwarm
+                | act.FoundWrongWhole
+                | act.FoundWrongFetches
+                | act.FoundMembersSlow
+            )
             assert isinstance(action, told), action
 
     def _ask_suspect(self, name: str, piece: int) -> None:

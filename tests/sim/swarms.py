@@ -40,6 +40,7 @@ class Swarms:
     def __init__(self, world: World) -> None:
         self._world = world
         self._peers: dict[str, Peer] = {}
+        self._crosses_from: dict[str, float] = {}
         self.moved_bytes = self.crossed_bytes = 0
 
     def join(self, node: Node, ledger: Ledger | None, have: int) -> None:
@@ -99,22 +100,31 @@ class Swarms:
         usable = [o for o in looked_at if o.have & wanted and _together(world, node, o.node)]
         if not usable:
             return False
-        source = min(usable, key=lambda other: other.node.up_free_at)
+        source = min(usable, key=lambda other: self._sends_from(other.node, node))
         piece = self._rare_piece(source.have & wanted, others)
         if (source.node.name, piece) in peer.refused:
             return False
-        start = max(world.now, source.node.up_free_at, node.down_free_at)
+        start = max(world.now, self._sends_from(source.node, node), node.down_free_at)
         if start > world.now + QUEUE_S_MAX:
             return False
         size = world.blob.piece_bytes(piece)
         source.node.up_free_at = start + size / source.node.up_bytes_per_s
         node.down_free_at = start + size / node.down_bytes_per_s
         slower = min(source.node.up_bytes_per_s, node.down_bytes_per_s)
+        between = world.shape.between_zones_bytes_per_s
+        if between and node.zone != source.node.zone:
+            self._crosses_from[source.node.zone] = start + size / between
+            slower = min(slower, between)
         peer.coming[piece] = source.node.name
         self.moved_bytes += size
         self.crossed_bytes += size if node.zone != source.node.zone else 0
         world.time.at(start + size / slower + world.delay_s(), lambda: self._arrived(peer, source, piece))
         return True
+
+    def _sends_from(self, source: Node, node: Node) -> float:
+        """When the links of the source, and the one between their zones if it is narrow, are free."""
+        crosses = 0.0 if node.zone == source.zone else self._crosses_from.get(source.zone, 0.0)
+        return max(source.up_free_at, crosses)
 
     def _rare_piece(self, among: int, peers: list[Peer]) -> int:
         rng = self._world.rng

@@ -35,6 +35,8 @@ class Shape:
     zones: int = 0
     """With zones, pieces go over the connections that leads name only, and those that cross are counted."""
     zones_told: bool = True
+    between_zones_bytes_per_s: float = 0.0
+    """Of all members of a zone together, each way; 0: no narrower than their own links."""
 
 
 class World:
