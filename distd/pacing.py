@@ -44,6 +44,7 @@ class Pacer:
         """Around a transfer, so that a limit that is shared out can tell who needs a part of it."""
         self._users += 1
         if self._users == 1:
+            self._bucket.begin(self._clock())
             self.on_use()
         try:
             yield
@@ -51,6 +52,19 @@ class Pacer:
             self._users -= 1
             if self._users == 0:
                 self.on_use()
+
+    @contextmanager
+    def holding(self, size_bytes: int) -> Iterator[None]:
+        """Around a connection's body that may hold so much unread: it crosses the link before anybody pays, so it is paid for
+        at once, and each part that is read is paid for in its place."""
+        paid = self._bucket.rate_bytes_per_s > 0
+        if paid:
+            self._bucket.pay(size_bytes, self._clock())
+        try:
+            yield
+        finally:
+            if paid:
+                self._bucket.give_back(size_bytes, self._clock())
 
     def part_bytes(self, most_bytes: int) -> int:
         """How much to read or send at once, of at most `most_bytes`: small enough to take turns."""

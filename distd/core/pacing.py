@@ -52,6 +52,18 @@ class TokenBucket:
         if self.rate_bytes_per_s > 0:
             self._credit_bytes -= size_bytes * LINK_PER_CONTENT
 
+    def give_back(self, size_bytes: int, now: float) -> None:
+        """So many bytes were paid for that will not pass, or passed already and are paid for once more."""
+        self._count(now)
+        if self.rate_bytes_per_s > 0:
+            credit_bytes = self._credit_bytes + size_bytes * LINK_PER_CONTENT
+            self._credit_bytes = min(credit_bytes, self.rate_bytes_per_s * BURST_S)
+
+    def begin(self, now: float) -> None:
+        """The first transfer after a pause, which earned nothing: buffers that fill are a burst already."""
+        self._count(now)
+        self._credit_bytes = min(self._credit_bytes, 0.0)
+
     def part_bytes(self, most_bytes: int) -> int:
         """How much to read or send at once, of at most `most_bytes`."""
         if self.rate_bytes_per_s == 0:

@@ -159,8 +159,12 @@ class Fetcher:
                 self._running.add(scope)
                 with self._pace.use():
                     answer = await self._open_body(remote, span)
+                    held_bytes = min(self._ahead.held_bytes(), span.size_bytes)
                     async with answer.response:
-                        with self._ahead.gathering(answer.response) as gathering:
+                        with (
+                            self._ahead.gathering(answer.response) as gathering,
+                            self._pace.holding(held_bytes),
+                        ):
                             await self._deliver(answer, remote, span, sink, gathering)
         except TimeoutError:
             if not scope.expired():

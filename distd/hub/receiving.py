@@ -30,6 +30,8 @@ BUFFER_BYTES_MIN = 64 * 1024
 """TCP begins with as much."""
 BUFFER_BYTES_MAX = 212_992
 """What Linux grants a program (`net.core.rmem_max`). Where the limit needs more, some 25 MB/s, the kernel decides."""
+HELD_S = 0.1
+"""A connection is made to wait for what it took in at once, and not for longer than this: low limits must not look like a stall."""
 GATHERED_S = 0.15
 """The kernel gathers at most so much of a body's time: how much later a piece can be whole, and one that comes seven
 times slower than before still moves every second."""
@@ -73,6 +75,13 @@ class ReceiveAhead:
             yield gathering
         finally:
             gathering.stop()
+
+    def held_bytes(self) -> int:
+        """What a connection takes in under the limit before its reader has paid for any of it."""
+        rate = self._pace.rate_bytes_per_s
+        buffer_bytes = max(BUFFER_BYTES_MIN, min(int(rate * WAY_S), BUFFER_BYTES_MAX))
+        read_bytes = 2 * self._pace.ahead_bytes(RECEIVE_BYTES)  # aiohttp's high water
+        return min(buffer_bytes + read_bytes, int(rate * HELD_S))
 
     def _buffer_bytes(self) -> int:
         """0: the kernel decides."""

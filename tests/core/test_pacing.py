@@ -62,6 +62,23 @@ def test_a_raised_limit_is_felt_by_what_waits() -> None:
     assert bucket.part_bytes(1 << 20) == 1 << 20
 
 
+def test_what_a_connection_holds_is_paid_for_first_and_given_back_at_its_end() -> None:
+    bucket = TokenBucket()
+    bucket.set_rate(10**6, 0.0)
+    bucket.pay(500_000, 0.0)  # what its buffers take in
+    assert bucket.wait_s(0.0) == pytest.approx(0.5 * LINK_PER_CONTENT)
+    bucket.give_back(500_000, 0.0)
+    assert bucket.wait_s(0.0) == 0
+
+
+def test_a_pause_earns_no_burst_for_the_first_transfer_after_it() -> None:
+    bucket = TokenBucket()
+    bucket.set_rate(10**6, 0.0)
+    bucket.begin(10.0)
+    bucket.pay(50_000, 10.0)
+    assert bucket.wait_s(10.0) == pytest.approx(0.05 * LINK_PER_CONTENT)
+
+
 def test_a_bucket_without_a_limit_owes_nothing_later() -> None:
     bucket = TokenBucket()
     bucket.pay(10**9, 1.0)

@@ -37,6 +37,23 @@ async def test_connections_share_one_rate_and_every_byte_arrives(
     assert uses == [True, False]
 
 
+async def test_what_connections_take_in_at_once_is_paid_for_before_anything_is_read(
+    make_fetcher: MakeFetcher, remote: RemoteFile
+) -> None:
+    pace = Pacer()
+    pace.set_rate(RATE)
+    fetcher = make_fetcher(pace=pace)
+    await fetcher.open()
+    span = 400_000
+    began = time.monotonic()
+    await asyncio.gather(
+        *(fetched(fetcher, remote, start, start + span) for start in range(0, 4 * span, span))
+    )
+    took_s = time.monotonic() - began
+    assert took_s >= 4 * span * LINK_PER_CONTENT / RATE, "no burst, and what the last ones held was paid for"
+    assert pace._bucket._credit_bytes <= RATE * BURST_S, "given back once"
+
+
 async def test_a_lifted_limit_lets_those_who_wait_go_at_once(
     make_fetcher: MakeFetcher, remote: RemoteFile, weights: bytes
 ) -> None:
