@@ -1,13 +1,14 @@
 """`make reader`: what a process that reads files at full speed loses while this server pulls at a limited rate.
 
 The reader goes through one file over and over, as a model server that loads weights does, and counts. Its throughput is taken in
-turns: alone, beside a pull of `distd` at `limits.hub_down`, beside `curl --limit-rate` of the same bytes to the same
+turns, from the page cache or (`--direct`) from the disk: alone, beside a pull of `distd` at `limits.hub_down`, beside `curl --limit-rate` of the same bytes to the same
 file system. Ratios are of one run. The test Hub runs on the same machine in either case.
 """
 
 from __future__ import annotations
 
 import argparse
+import mmap
 import multiprocessing
 import os
 import statistics
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="that each look takes")
     parser.add_argument("--read-mib", type=int, default=512, help="size of the file that is read")
+    parser.add_argument("--direct", action="store_true", help="read from the disk, past the page cache")
     parser.add_argument(
         "--dir", default=None, help="where to write [default: the system's temporary directory]"
     )
@@ -45,7 +47,8 @@ def main() -> int:
         )
         generate(ModelSpec(seed=1, weight_bytes=pulled_mib * BLOCK_BYTES), work / "model")
         generate(ModelSpec(seed=2, weight_bytes=arguments.read_mib * BLOCK_BYTES), work / "read")
-        with HubProcess({REPO: work / "model"}) as hub, reading(work / "read" / "model.safetensors") as count:
+        read = work / "read" / "model.safetensors"
+        with HubProcess({REPO: work / "model"}) as hub, reading(read, arguments.direct) as count:
             rates = measured(hub, work, arguments.rounds, arguments.seconds, count)
     alone = statistics.median(rates["alone"])
     print(f"reader alone: {alone / 1e9:.2f} GB/s (median of {len(rates['alone'])})")
@@ -103,10 +106,10 @@ def curl(hub: HubProcess, target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Callable[[], int]]:
+def reading(path: Path, direct: bool) -> Iterator[Callable[[], int]]:
     """A process that reads the file again and again; yields what tells how many bytes so far."""
     counter: Synchronized[int] = multiprocessing.Value("q", 0)  # type: ignore[assignment]  # typed by its code
-    reader = multiprocessing.Process(target=_read, args=(path, counter), daemon=True)
+    reader = multiprocessing.Process(target=_read, args=(path, counter, direct), daemon=True)
     reader.start()
     try:
         yield lambda: counter.value
@@ -115,9 +118,9 @@ def reading(path: Path) -> Iterator[Callable[[], int]]:
         reader.join()
 
 
-def _read(path: Path, counter: Synchronized[int]) -> None:
-    buffer = bytearray(BLOCK_BYTES)
-    fd = os.open(path, os.O_RDONLY)
+def _read(path: Path, counter: Synchronized[int], direct: bool) -> None:
+    buffer = mmap.mmap(-1, BLOCK_BYTES)  # whole pages, as O_DIRECT demands
+    fd = os.open(path, os.O_RDONLY | (os.O_DIRECT if direct else 0))
     while True:
         offset = 0
         while got := os.preadv(fd, [buffer], offset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,21 @@ def test_what_can_be_seen_of_a_daemon_alone(hub: HubProcess, tmp_path: Path) -> 
         assert {"cache.hub_dir", "disk", "dns", "hub", "clock"} <= found.keys()
         assert found["cache.readers"]["outcome"] == "warn"
         assert {name for name, each in found.items() if each["outcome"] == "fail"} == set()
+
+
+def test_a_mode_and_a_full_disk_are_found_each_with_a_fix(hub: HubProcess, tmp_path: Path) -> None:
+    # Root may write anywhere, unless it is forbidden to.
+    as_owner = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    settings = {"cache.min_free_bytes": "1000TB"}
+    with DaemonProcess(tmp_path / "node", hub.url, settings, wrapper=as_owner, wait_ready=False) as daemon:
+        daemon.store_dir.chmod(0o500)
+        try:
+            until(lambda: findings(daemon)["cache.store_dir"]["outcome"] == "fail", "a look at the mode")
+            found = findings(daemon)
+        finally:
+            daemon.store_dir.chmod(0o755)
+    failed = {name: each for name, each in found.items() if each["outcome"] == "fail"}
+    assert failed.keys() == {"cache.store_dir", "disk"}
+    assert "owner, mode" in failed["cache.store_dir"]["fix"]
+    assert "distctl gc" in failed["disk"]["fix"]
+    assert all(each["fix"] for each in found.values() if each["outcome"] != "ok")

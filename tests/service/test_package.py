@@ -18,7 +18,7 @@ from peers import secret
 from tests.daemon.daemon import DaemonProcess, until
 from tests.daemon.repos import MIB, Repos, assert_same_files
 from tests.hub import HubProcess, ModelSpec, generate
-from tests.service.booted import Booted, nspawn
+from tests.service.booted import Booted, can_boot
 from tests.service.fresh_root import FreshRoot
 
 CHECKOUT = Path(__file__).parents[2]
@@ -123,7 +123,7 @@ OF_THE_TEST = f"""[Service]
 WatchdogSec=2s
 RestartSec=100ms
 TimeoutAbortSec=5s
-Environment=DISTD_HUB__ENDPOINT={HUB} DISTD_CLUSTER__NAME=fleet
+Environment=DISTD_HUB__ENDPOINT={HUB} DISTD_CLUSTER__NAME=fleet DISTD_CACHE__SCRUB_INTERVAL=2s
 """
 
 
@@ -143,7 +143,7 @@ def system(root: FreshRoot) -> Iterator[Booted]:
     shutil.rmtree(drop_in)
 
 
-booted = pytest.mark.skipif(nspawn() is None, reason="systemd-nspawn is not installed")
+booted = pytest.mark.skipif(not can_boot(), reason="systemd can be the first process of nothing here")
 
 
 @booted
@@ -186,6 +186,76 @@ def test_the_hardened_service_pulls_and_listens_for_members(
     assert system.run("distctl", "verify", "acme/tiny").stdout.startswith("ok")
     listening = system.run("ss", "-ltnH").stdout.replace("%lo", "")  # libtorrent binds to the device too
     assert all(f"127.0.0.1:{port} " in listening for port in (7070, 7071, 7072, 7073)), listening
+
+
+@booted
+def test_the_hardened_service_repairs_rot_from_a_member_and_exports_evicts_and_imports(
+    system: Booted, root: FreshRoot, tmp_path: Path
+) -> None:
+    """On what the test before pulled, with the Hub gone; a member without hardening has it from the service."""
+    directory = root.path / "var/lib/distd"
+    secret_file = tmp_path / "secret"
+    secret_file.write_text((root.path / "etc/distd/credentials/cluster-secret").read_text())
+    secret_file.chmod(0o600)
+    settings = {
+        "node.state_dir": tmp_path / "member",
+        "node.name": "member",
+        "cluster.name": "fleet",
+        "cluster.secret_file": secret_file,
+        "cluster.join": "127.0.0.1:7071",
+        "cluster.listen": "127.0.0.1:7081",
+        "swarm.listen": "127.0.0.1:7082",
+        "api.listen": "127.0.0.1:7080",
+        "hub.endpoint": HUB,
+        "hub.fetch": "false",
+    }
+    (tmp_path / "member").mkdir()
+    member = [f"--set={key}={value}" for key, value in settings.items()]
+    distctl = ("distctl", "--url", "http://127.0.0.1:7080")
+    with system.beside("env", f"--chdir={CHECKOUT}", sys.executable, "-m", "distd", *member):
+        until(lambda: "member" in system.run("distctl", "peers", check=False).stdout, "the member", 30)
+        system.run(*distctl, "pull", "acme/tiny")
+
+        weights = max((directory / "store/blobs").iterdir(), key=lambda path: path.stat().st_size)
+        with weights.open("r+b", buffering=0) as file:
+            file.seek(1_000_000)
+            file.write(b"rotten")
+
+        rotten = "rotted on the disk"
+        until(lambda: rotten in system.run("journalctl", "-u", "distd").stdout, "rot to be found", 30)
+        until(lambda: [each["state"] for each in pulls(system)] == ["complete"] * 2, "a repair", 30)
+        (repair, _) = pulls(system)
+        assert (repair["bytes_from_hub"], repair["bytes_from_peers"]) == (0, MIB)
+        assert system.run("distctl", "verify", "acme/tiny").stdout.startswith("ok")
+
+    snapshot = system.run("distctl", "path", "acme/tiny").stdout.strip()
+    reader = ["setpriv", "--reuid=2001", "--regid=2001"]
+    read = ["sh", "-c", f"cat {snapshot}/* > /dev/null && echo readable"]
+    assert system.run(*reader, f"--groups={names(root, 'group')['models']}", *read).stdout == "readable\n"
+    assert system.run(*reader, "--clear-groups", *read, check=False).stdout == ""
+
+    system.run("distctl", "export", "acme/tiny", "/tmp/tiny.tar")
+    system.run("distctl", "rm", "acme/tiny")
+    assert system.run("distctl", "import", "/tmp/tiny.tar").stdout.strip() == snapshot
+    assert system.run("distctl", "verify", "acme/tiny").stdout.startswith("ok")
+
+    # Nobody has read it since, and it was sent to nobody.
+    until(lambda: evicted(system) == ["acme/tiny"], "it to be evicted", 60, 1.0)
+    assert not [path for path in (directory / "store/blobs").iterdir() if path.stat().st_size > MIB]
+    log = system.run("journalctl", "-u", "distd").stdout
+    assert "Operation not permitted" not in log
+    assert "Traceback" not in log
+
+
+def evicted(system: Booted) -> list[str]:
+    told = system.run("distctl", "gc", "--free", "1TB", "--json", check=False).stdout
+    return [gone["repo"] for gone in json.loads(told)["evicted"]]
+
+
+def pulls(system: Booted) -> list[dict[str, object]]:
+    """The newest first."""
+    found: list[dict[str, object]] = json.loads(system.run("distctl", "pulls", "--json").stdout)["items"]
+    return found
 
 
 @booted
