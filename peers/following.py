@@ -45,6 +45,7 @@ class Following:
         self._failures = 0
         self._refusals = 0
         self._avoided: dict[str, float] = {}
+        self._passed_over = ""
         self._solo_until = self._passed_over_until = float("-inf")
 
     def target(self, now: float) -> str:
@@ -85,8 +86,14 @@ class Following:
         """``who`` leads and does not help: the next one in order is asked for a while. At most once in that while, so that
         it has time to help."""
         if who != self.me and now >= self._passed_over_until:
-            self._passed_over_until = self._avoided[who] = now + PASSED_OVER_S
+            self._passed_over, self._passed_over_until = who, now + PASSED_OVER_S
+            self._avoided[who] = self._passed_over_until
             self._hint = None
+
+    def heard(self, member: str) -> None:
+        """The member asked this one as a lead does: it is there, whatever failed before."""
+        if member != self._passed_over:
+            self._avoided.pop(member, None)
 
     def answered(self) -> None:
         """The target answered as lead."""

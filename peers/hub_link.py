@@ -168,9 +168,12 @@ class HubLink:
     def knows(self, blob: str, size_bytes: int, now: float) -> None:
         """So much of the blob has come to the swarm, this member included, as far as is known. Call it when all is known: what
         had come before is no news."""
-        if use := self._uses.get(blob):
-            before = size_bytes if use.known_bytes is None else use.known_bytes
-            use.known_bytes = max(before, size_bytes)
+        use = self._uses.get(blob)
+        if use is None:
+            return
+        before = size_bytes if use.known_bytes is None else use.known_bytes
+        use.known_bytes = max(before, size_bytes)
+        if use.known_bytes > before:
             self._news.add(use.known_bytes - before, now)
             self._most.add(max(0.0, self._news.bytes(now) - self._most.bytes(now)), now)
 

@@ -36,6 +36,7 @@ from peers.ledger import Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report, SwarmPhase
 from peers.piece_set import PieceSet
+from peers.silence import Silence
 from peers.standing import Standing, Standings
 from peers.waves import FOREVER, Waves
 
@@ -47,10 +48,6 @@ JOINER_AWAITED_S = 0.5
 
 REPORTS_PER_S = 200.0
 """Reports one lead handles comfortably; a larger swarm is asked to report less often."""
-
-SILENT_REPORTS = 15
-"""Reports missed by a member at work before it is probed: it may have died and started anew faster than gossip notices, and
-nothing of what it had reported is true any more."""
 
 WAIT_S_MAX = 30.0
 """The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
@@ -81,7 +78,7 @@ class Lead:
         self._paused = False
         self._audit = audit.Audit(blob.size_bytes)
         self._waves = Waves(now)
-        self._silent_probed_at = now
+        self._silence = Silence(self.standings, now)
         self._turns = FetchTurns(blob.piece_len_bytes)
         self._started_at = now
 
@@ -102,7 +99,8 @@ class Lead:
             assert isinstance(event, LeadTicked)
         actions += [ProbeMember(member) for member in sorted(self._to_probe & self._awaited)]
         self._to_probe.clear()
-        actions += self._probe_silent(now)
+        silent = self._silence.to_probe(self._report_every_s, now)
+        actions += [ProbeMember(member) for member in silent]
         return actions + self._answer_parked(now)
 
     def deadline(self) -> float:
@@ -169,19 +167,12 @@ class Lead:
             return
         if event.report is not None:
             self._note_report(event.report, now)
-        elif event.member not in self.standings or event.member in self._silent(now):
+        elif event.member not in self.standings or event.member in self._silence.of(
+            self._report_every_s, now
+        ):
             self._forget(event.member)
             self.standings.note_nothing(event.member, now)
         self._heard(event.member)
-
-    def _silent(self, now: float) -> frozenset[str]:
-        return self.standings.silent(now - SILENT_REPORTS * self._report_every_s)
-
-    def _probe_silent(self, now: float) -> list[LeadAction]:
-        if now - self._silent_probed_at < SILENT_REPORTS or not (silent := self._silent(now)):
-            return []
-        self._silent_probed_at = now
-        return [ProbeMember(member) for member in sorted(silent)]
 
     def _members_changed(self, event: LiveMembersChanged, now: float) -> None:
         joined = event.live - self._cluster.live
@@ -243,8 +234,10 @@ class Lead:
             self._waves.news = True
         self._waves.news = self._turns.pass_time(now) or self._waves.news
         if self._awaited and now >= self._grants_from:
-            self._awaited.clear()
+            answered, self._awaited = self._cluster.live - self._awaited, set()
             self._waves.news = True
+            if now < self._started_at + REPORTS_AWAITED_S + JOINER_AWAITED_S:
+                self._await_reports(answered, now, JOINER_AWAITED_S, older_than_s=1.0)
         if self._paused and now >= self._hub_pause_until:
             self._paused = False
             self._waves.news = True

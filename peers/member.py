@@ -156,6 +156,9 @@ class BlobMember:
     def _members_changed(self, happened: event.MembersChanged, now: float) -> None:
         self.asking.following.live_changed(happened.live, happened.draining)
 
+    def _lead_heard(self, happened: event.LeadHeard, now: float) -> None:
+        self.asking.following.heard(happened.member)
+
     def _lead_answered(self, happened: event.LeadAnswered, now: float) -> None:
         answer = happened.answer
         if not self.asking.answered(answer, now):
@@ -417,6 +420,7 @@ class BlobMember:
 
 _HANDLERS: dict[type[MemberEvent], Callable[[BlobMember, Any, float], None]] = {
     event.MembersChanged: BlobMember._members_changed,
+    event.LeadHeard: BlobMember._lead_heard,
     event.LeadAnswered: BlobMember._lead_answered,
     event.LeadRefused: BlobMember._lead_refused,
     event.LeadUnreachable: BlobMember._lead_unreachable,

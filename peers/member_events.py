@@ -208,6 +208,13 @@ class MemberAccused:
 
 
 @dataclass(frozen=True, slots=True)
+class LeadHeard:
+    """A member asked, as a lead of the blob does, what this one has."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The time named by `BlobMember.deadline` has come."""
 
@@ -238,5 +245,6 @@ MemberEvent: TypeAlias = (
     | PieceRefused
     | SuspectAnswered
     | MemberAccused
+    | LeadHeard
     | Ticked
 )

@@ -112,6 +112,11 @@ class BlobDriver:
     def report(self) -> Report | None:
         return self._machine.report(time.monotonic()) if self._machine else None
 
+    def probed(self, lead: str) -> Report | None:
+        """The report, to a member that asks for it as a lead of the blob."""
+        self.feed(event.LeadHeard(lead))
+        return self.report()
+
     async def open(self) -> None:
         """Begins to fill, or to serve when the store has the blob. Raises NoSpace or StorageFailed."""
         blob, means = self.blob, self._means

@@ -286,7 +286,7 @@ class Sharing:
 
     async def _on_report(self, sender: str, body: bytes) -> bytes:
         driver = await self._holder(probed(body))
-        return lead_wire.encode_report(driver.report() if driver else None, wire.version_of(body))
+        return lead_wire.encode_report(driver.probed(sender) if driver else None, wire.version_of(body))
 
     async def _on_wanted(self, sender: str, body: bytes) -> bytes:
         driver = await self._holder(probed(body))

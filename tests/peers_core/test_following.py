@@ -40,6 +40,16 @@ def test_one_failure_changes_nothing_and_the_second_passes_over_for_a_while(foll
     assert (following.target(1.0 + AVOID_S), following.unreachable(1.0 + AVOID_S)) == (FIRST, ())
 
 
+def test_who_asks_as_a_lead_does_is_passed_over_no_longer(following: Following) -> None:
+    following.failed(FIRST, 0.0)
+    following.failed(FIRST, 1.0)
+    following.heard(FIRST)
+    assert (following.target(1.0), following.unreachable(1.0)) == (FIRST, ())
+    following.pass_over(FIRST, 2.0)
+    following.heard(FIRST)
+    assert following.target(2.0) == SECOND, "but for one that answers and does not help"
+
+
 def test_an_answer_between_two_failures_forgives_the_first(following: Following) -> None:
     following.failed(FIRST, 0.0)
     following.answered()

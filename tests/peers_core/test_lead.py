@@ -4,7 +4,7 @@ import pytest
 
 from peers import rendezvous
 from peers.fetch_turns import FETCHERS_ALWAYS
-from peers.lead import JOINER_AWAITED_S, REPORTS_AWAITED_S, SILENT_REPORTS, STARTING_S, Lead
+from peers.lead import JOINER_AWAITED_S, REPORTS_AWAITED_S, STARTING_S, Lead
 from peers.lead_events import (
     Answer,
     LeadAction,
@@ -16,8 +16,9 @@ from peers.lead_events import (
 )
 from peers.leases import PROGRESS_EXPECTED_S
 from peers.ledger import BLAMED_PIECES_MIN, Ledger
-from peers.messages import LeadAnswer, Progress, SwarmPhase
+from peers.messages import LeadAnswer, LeaseKey, Progress, SwarmPhase
 from peers.piece_set import Span
+from peers.silence import SILENT_REPORTS
 from peers.standing import COMPANY_MIN
 from peers.waves import CLAIMS_GAP_S, NEWS_GAP_S
 from tests.peers_core.builders import MIB, PIECES, ask, claim, held, lead_of, report
@@ -75,6 +76,20 @@ def test_silent_members_are_waited_for_two_seconds() -> None:
     assert lead.deadline() <= REPORTS_AWAITED_S
     assert answers(lead.handle(LeadTicked(), REPORTS_AWAITED_S - 0.1)) == []
     assert spans(one_answer(lead.handle(LeadTicked(), REPORTS_AWAITED_S))) != []
+
+
+def test_what_was_reported_before_the_wait_for_the_silent_is_asked_for_again() -> None:
+    """Another lead may have granted something meanwhile."""
+    lead = lead_of(FIRST, SECOND, THIRD, me=FIRST)
+    ask(lead, report(FIRST), 0.0, room=1)
+    lead.handle(ProbeAnswered(SECOND, report(SECOND)), 0.1)
+    assert ProbeMember(SECOND) in lead.handle(LeadTicked(), REPORTS_AWAITED_S)
+    assert not lead.ready
+    fetching = Progress(LeaseKey(THIRD, 1, 1), Span(0, 2), 0)
+    lead.handle(ProbeAnswered(SECOND, report(SECOND, fetching=(fetching,))), REPORTS_AWAITED_S + 0.1)
+    assert spans(one_answer(ask(lead, report(FIRST), REPORTS_AWAITED_S + 0.2, room=1))) == [Span(2, 3)]
+    lead.handle(LeadTicked(), REPORTS_AWAITED_S + JOINER_AWAITED_S)
+    assert lead.ready, "who answers nothing is waited for once"
 
 
 def test_a_member_at_work_that_falls_silent_is_asked_and_forgotten_when_it_has_nothing_any_more() -> None:

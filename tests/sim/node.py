@@ -302,6 +302,8 @@ class Node:
         if isinstance(action, act.AskSuspect):
             self._ask_suspect(action.member, action.piece)
         elif isinstance(action, act.BlameMember):
+            if self.world.liars_ban_nobody and self.name in self.world.liars:
+                return
             self.blamed.add(action.evidence.member)
             self.world.checks.blamed(self, action.evidence)
             self._tell_live()
@@ -431,6 +433,7 @@ class Node:
         other = self.world.nodes[name]
 
         def probed() -> None:
+            other.feed(event.LeadHeard(self.name))
             report = other._report()
             self.world.send(name, self.name, lambda: self.feed_lead(led.ProbeAnswered(name, report)))
 

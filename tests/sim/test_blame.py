@@ -44,10 +44,20 @@ def named(world: World) -> dict[str, set[str]]:
     return kinds
 
 
+@pytest.mark.parametrize("ban_nobody", [False, True] if len(SEEDS) > len(ONCE_WRONG) else [False])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int) -> None:
+def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int, ban_nobody: bool) -> None:
+    check_three_bad(seed, ban_nobody)
+
+
+def test_three_that_keep_each_other_company_are_named_too() -> None:
+    check_three_bad(3, ban_nobody=True)
+
+
+def check_three_bad(seed: int, ban_nobody: bool) -> None:
     clean_s = run(World(seed, SHAPE))
     world = World(seed, SHAPE)
+    world.liars_ban_nobody = ban_nobody
     damages, lies, hollow = BAD
     world.damaging_relay(damages)
     world.lying_fetcher(lies, wrong_bytes=False)

@@ -21,6 +21,9 @@ GOSSIP_IN_A_STORM_MAX = 20_000.0
 COPIES_IN_A_STORM_MAX = 1.02
 """A lead that came takes over from the former one without both granting the same pieces, and what ended meanwhile stays ended."""
 
+LEAD_FLAPS = 5
+"""A seed in which one of those that restart is the first to lead."""
+
 AGREED_WITHIN_S = 60.0
 """After the last fault: a suspicion, a few tries at the dead, and the spreading of what they then say."""
 
@@ -162,10 +165,9 @@ def test_a_newcomer_gets_the_whole_table_at_once_and_of_hundreds_most_from_other
 def test_after_a_storm_of_joiners_and_beside_flapping_members_all_publish_and_nobody_is_believed_dead() -> (
     None
 ):
-    storm = storms.joining(10, 40)
-    assert storm.copies <= COPIES_IN_A_STORM_MAX
-    for line in (storm, storms.flapping(24, 3, for_s=20.0)):
+    for line in (storms.joining(10, 40), storms.flapping(24, 3, for_s=20.0, seed=LEAD_FLAPS)):
         print(line)
+        assert line.copies <= COPIES_IN_A_STORM_MAX
         assert storms.went_well(line), str(line)
         assert line.gossip_bytes_per_s < GOSSIP_IN_A_STORM_MAX
 

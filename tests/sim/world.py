@@ -63,6 +63,7 @@ class World:
         self.swarms = Swarms(self)
         self.checks = Checks(self)
         self.liars: set[str] = set()
+        self.liars_ban_nobody = False
         self.traffic: Traffic | None = None
         self.loss = 0.0
         self._blocked: set[tuple[str, str]] = set()
