@@ -13,7 +13,7 @@ SHAPES := tests/shapes
 BY_HAND := $(addprefix --ignore=tests/,swarm/test_partition.py fleet/test_addresses.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader crowd storms shapes
+.PHONY: help blame scale setup interop demo check test swarm sim kill chaos bench eta fleet encryption limits streams api screenshots packagetest install uninstall deb format lock clean partition reader crowd storms shapes sessions
 
 # Where `make install` puts things; DESTDIR=/some/root installs into a root that is packed or copied later.
 PREFIX ?= /opt/distd
@@ -94,6 +94,9 @@ eta: setup ## estimates of time left of real daemons against what happened (BENC
 
 fleet: setup ## a fleet in network namespaces next to hf download and BitTorrent (needs root or user namespaces)
 	@$(BIN)/python -m bench.fleet $(BENCH)
+
+sessions: setup ## what one libtorrent session moves, and several in a process
+	@$(BIN)/python -m bench.sessions $(BENCH)
 
 encryption: setup ## CPU per GB of each encryption mode between members, next to none
 	@$(BIN)/python -m bench.encryption $(BENCH)

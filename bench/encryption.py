@@ -90,12 +90,12 @@ async def swarm(folder: Path, authority: Authority, mode: str, kind: Kind, conte
     return result
 
 
-def metainfo_of(content: bytes, kind: Kind, ca_pem: bytes) -> Metainfo:
+def metainfo_of(content: bytes, kind: Kind, ca_pem: bytes = b"", name: str = "bench") -> Metainfo:
     if kind is Kind.HOT:
-        return hot_metainfo(SECRET, "bench", len(content), tls_ca=ca_pem)
+        return hot_metainfo(SECRET, name, len(content), tls_ca=ca_pem)
     spans = [piece_span(len(content), index) for index in range(piece_count(len(content)))]
     digests = [hashlib.sha1(content[start:end]).digest() for start, end in spans]
-    return sealed_metainfo(SECRET, "bench", len(content), digests, tls_ca=ca_pem)
+    return sealed_metainfo(SECRET, name, len(content), digests, tls_ca=ca_pem)
 
 
 async def api(authority: Authority, tls: bool, size_bytes: int) -> Measured:
