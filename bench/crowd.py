@@ -1,10 +1,10 @@
 """Many real daemons on one machine: what they cost when idle, and a small model pulled by all while some die.
 
-    make crowd BENCH="--nodes 64 --mib 32 --rate-mib 2 --kills 3"
+    make crowd BENCH="--nodes 64 --mib 32 --rate-mib 0.3 2 --kills 3"
 
 The daemons start a few at a time. Measured with nobody pulling: memory that a daemon has to itself, CPU, and what is said on
-loopback per member, heads of HTTP and TCP included. Then all pull one model; when the first half of them has a share of it,
-some are killed by SIGKILL, drawn from a seed. All others must complete with the right bytes. Connections are sampled once a
+loopback per member, heads of HTTP and TCP included. Then all pull a model for each rate of the Hub's link; when the first half of
+them has a share of it, some are killed by SIGKILL, drawn from a seed. All others must complete with the right bytes. Connections are sampled once a
 second from the kernel's tables: those of the cluster's API, and of the swarms.
 """
 
@@ -42,7 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--nodes", type=int, default=64)
     parser.add_argument("--mib", type=int, default=32)
-    parser.add_argument("--rate-mib", type=float, default=2.0, help="of the Hub's link, a second")
+    parser.add_argument(
+        "--rate-mib", type=float, nargs="+", default=[0.3], help="of the Hub's link, a second"
+    )
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--idle-s", type=float, default=10.0)
@@ -53,7 +55,8 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             grown(crowd, options.nodes)
             calm(crowd, options.idle_s)
-            return pulled(crowd, Repos(hub, Path(scratch)), options)
+            repos = Repos(hub, Path(scratch))
+            return max([pulled(crowd, repos, options, rate) for rate in options.rate_mib])
         finally:
             crowd.end()
 
@@ -86,18 +89,18 @@ def calm(crowd: Fleet, seconds: float) -> None:
     )
 
 
-def pulled(crowd: Fleet, repos: Repos, options: argparse.Namespace) -> int:
+def pulled(crowd: Fleet, repos: Repos, options: argparse.Namespace, rate_mib: float) -> int:
     repo = repos.make(weight_mib=options.mib)
-    crowd.hub.set(rate_bytes_per_s=options.rate_mib * MIB)
+    crowd.hub.set(rate_bytes_per_s=rate_mib * MIB)
     crowd.hub.reset_counters()
-    dying = random.Random(options.seed).sample(crowd.nodes, options.kills)
+    dying = random.Random(options.seed).sample(crowd.running, options.kills)
     cluster_ports = set(crowd._ports)
     most: dict[str, Counter[int]] = {"swarm": Counter(), "cluster": Counter()}
-    cpu_before = {node: node.cpu_s() for node in crowd.nodes}
+    cpu_before = {node: node.cpu_s() for node in crowd.running}
     ended_s: dict[DaemonProcess, float] = {}
     with idle_share() as idle:
         began = time.monotonic()
-        pulls = crowd.submit(repo)
+        pulls = crowd.submit(repo, crowd.running)
         killed_at = 0.0
         while time.monotonic() - began < LIMIT_S and len(ended_s) < len(crowd.running):
             time.sleep(SAMPLE_S)
@@ -126,7 +129,7 @@ def pulled(crowd: Fleet, repos: Repos, options: argparse.Namespace) -> int:
     size = repo.size_bytes
     print(
         f"{len(complete)} of {len(living)} complete and right, the last after {took_s:.0f} s "
-        f"(the link alone: {size / MIB / options.rate_mib:.0f} s); {copies:.4f} Hub copies of {size / MIB:.0f} MiB\n"
+        f"(the link alone: {size / MIB / rate_mib:.0f} s); {copies:.4f} Hub copies of {size / MIB:.0f} MiB\n"
         f"connections of a node, most: swarm {told(most['swarm'])}, cluster's API {told(most['cluster'])}\n"
         f"{cpu_s / (len(living) * size / 1e9):.1f} CPU s/GB delivered; largest peak "
         f"{max(node.rss_bytes(peak=True) for node in living) / 1e6:.0f} MB; machine idle {idle():.0%}"

@@ -17,11 +17,26 @@ from peers.ledger import Claim, Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
 
-ANSWER_EXPECTED_S = 5.0
-"""A shell that loses an answer without saying so must not stall the blob: asked again after ``wait_s`` and this."""
+GRACE_S = 3.0
+GRACE_S_MAX = 12.0
+LATE_FACTOR = 3.0
+"""What an answer may take beyond the time that the lead may hold it back. A lead whose processor others use is late for a while: so many
+times as late as lately is waited for, and longer after each answer that did not come. To turn to another one, who knows less, costs more
+than waiting, and is late as well. One that is dead is known by gossip within about this time."""
+
+ANSWER_LOST_S = 2.0
+"""A shell that loses an answer without saying so must not stall the blob: asked again so much later."""
 
 NEWS_TOLD_AFTER_S = 0.2
 """Pieces fetched within this time are told in one request."""
+
+NEWS_REPLACES_S = 2.0
+"""A request without an answer for so long is replaced ever more slowly: a lead that needs four seconds for each would otherwise never
+get to answer the one that counts."""
+
+LATE_FADES = 0.8
+"""A lead that answers late has more to do than it can: it is told news at most twice in the time it is late. Half a dozen answers in
+time make up for a late one."""
 
 RETRY_AFTER_S = 0.2
 """Pause after a refusal or a failure."""
@@ -55,6 +70,9 @@ class Asking:
         self._last_term = 0
         self._version = 0
         self._synced = False
+        self._late_s = 0.0
+        self._missed = 0
+        self._unanswered_since: float | None = None
 
     @property
     def last_term(self) -> int:
@@ -84,7 +102,15 @@ class Asking:
             return self._not_before if self.news else max(self._not_before, self._idle_until)
         if out.lead != self.following.target(now):
             return now
-        return out.asked_at + (NEWS_TOLD_AFTER_S if self.news else out.wait_s + ANSWER_EXPECTED_S)
+        if not self.news:
+            return out.asked_at + out.wait_s + self.grace_s + ANSWER_LOST_S
+        unanswered_s = out.asked_at - (self._unanswered_since or out.asked_at)
+        return out.asked_at + max(NEWS_TOLD_AFTER_S, self._late_s / 2, (unanswered_s - NEWS_REPLACES_S) / 2)
+
+    @property
+    def grace_s(self) -> float:
+        """How long an answer to the request under way may take beyond the time it asks to be held back."""
+        return min(max(GRACE_S, LATE_FACTOR * self._late_s) * (1 << self._missed), GRACE_S_MAX)
 
     @property
     def _report_every_s(self) -> float:
@@ -100,6 +126,7 @@ class Asking:
         lead = self.following.target(now)
         wait_s = self._report_every_s if may_wait and self._synced else 0.0
         self._outstanding = _Outstanding(lead, now, wait_s, may_wait, report.claims)
+        self._unanswered_since = self._unanswered_since or now
         self.news = False
         known_lead, known_term = self._lead
         request = LeadRequest(
@@ -137,6 +164,9 @@ class Asking:
         if out is None or answer.sequence != self.sequence:
             return False
         self._outstanding = None
+        self._late_s = max(now - out.asked_at - out.wait_s, LATE_FADES * self._late_s)
+        self._missed = 0
+        self._unanswered_since = None
         if (answer.lead, answer.term) != self._lead:
             self._unsent = dict.fromkeys(self._known.all_claims())
             self._lead = (answer.lead, answer.term)
@@ -162,7 +192,7 @@ class Asking:
 
     def refused(self, refusal: LeadRefusal, now: float) -> None:
         if self._outstanding is not None and refusal.sequence == self.sequence:
-            self._outstanding = None
+            self._outstanding = self._unanswered_since = None
             self.news = True
             self._not_before = now + RETRY_AFTER_S
             self.following.refused(refusal.by, refusal.follows, now)
@@ -170,7 +200,9 @@ class Asking:
     def failed(self, sequence: int, now: float) -> None:
         """The request of this sequence got no answer."""
         if self._outstanding is not None and sequence == self.sequence:
-            self.following.failed(self._outstanding.lead, now)
-            self._outstanding = None
+            lead = self._outstanding.lead
+            self.following.failed(lead, now)
+            self._missed = min(self._missed + 1, 2) if self.following.target(now) == lead else 0
+            self._outstanding = self._unanswered_since = None
             self.news = True
             self._not_before = now + RETRY_AFTER_S

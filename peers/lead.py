@@ -31,7 +31,7 @@ from peers.lead_events import (
     ProbeMember,
     Refuse,
 )
-from peers.leases import LEASES_PER_MEMBER_MAX, LeaseTable, lease_pieces
+from peers.leases import HELD_UP_S, LEASES_PER_MEMBER_MAX, LeaseTable, lease_pieces
 from peers.ledger import Ledger
 from peers.ledger_wire import CLAIMS_PER_MESSAGE_MAX
 from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report, SwarmPhase
@@ -41,13 +41,12 @@ from peers.standing import Standing, Standings
 from peers.waves import FOREVER, Waves
 
 REPORTS_AWAITED_S = 2.0
-"""How long a new lead waits for every live member's report before it grants anything (design: "Upstream once")."""
+MOSTLY_SILENT_S = 6.0
+"""How long a new lead waits for every live member's report before it grants anything (design: "Upstream once"), and how much longer
+while most are silent: processors are short then, or gossip is about to tell that they are gone."""
 
 JOINER_AWAITED_S = 0.5
 """How long granting pauses for members that came back: enough for a probe, too short to hurt when they flap."""
-
-REPORTS_PER_S = 200.0
-"""Reports one lead handles comfortably; a larger swarm is asked to report less often."""
 
 WAIT_S_MAX = 30.0
 """The longest a request is held back, whatever it asks for: below the idle timeout of common proxies."""
@@ -81,6 +80,7 @@ class Lead:
         self._silence = Silence(self.standings, now)
         self._turns = FetchTurns(blob.piece_len_bytes)
         self._started_at = now
+        self._due_at, self._term_seen = FOREVER, term
 
     def __repr__(self) -> str:
         return f"<Lead {self.me} of {self.blob.name} term {self.term}: {self.ledger!r} {self.leases!r}>"
@@ -88,6 +88,9 @@ class Lead:
     def handle(self, event: LeadEvent, now: float) -> list[LeadAction]:
         """The only door: take one event, return what the host has to do, in order."""
         actions: list[LeadAction] = []
+        if now > self._due_at + HELD_UP_S:
+            self.leases.put_off(now - self._due_at)
+            self._grants_from += now - self._due_at
         self._pass_time(now)
         if isinstance(event, Asked):
             actions += self._asked(event.request, now)
@@ -99,26 +102,27 @@ class Lead:
             assert isinstance(event, LeadTicked)
         actions += [ProbeMember(member) for member in sorted(self._to_probe & self._awaited)]
         self._to_probe.clear()
-        silent = self._silence.to_probe(self._report_every_s, now)
-        actions += [ProbeMember(member) for member in silent]
-        return actions + self._answer_parked(now)
+        silent = self._silence.to_probe(self.standings.report_every_s, now)
+        actions += [ProbeMember(member) for member in silent] + self._answer_parked(now)
+        self._due_at = max(now, self.deadline())
+        return actions
 
     def deadline(self) -> float:
         """When to call `handle` with `LeadTicked` at the latest."""
         waiting = min((until for _, until in self._parked.values()), default=FOREVER)
         wave = self._waves.deadline() if self._parked else FOREVER
-        opening = self._grants_from if self._awaited else FOREVER
+        opening = self._opens_at if self._awaited else FOREVER
         resuming = self._hub_pause_until if self._paused else FOREVER
         return min(waiting, wave, opening, resuming, self.leases.deadline(), self._turns.deadline())
+
+    @property
+    def _opens_at(self) -> float:
+        return self._grants_from + MOSTLY_SILENT_S * (2 * len(self._awaited) > len(self._cluster.live))
 
     @property
     def ready(self) -> bool:
         """Whether every live member has reported, or was waited for long enough: only then are leases granted."""
         return not self._awaited
-
-    @property
-    def _report_every_s(self) -> float:
-        return max(1.0, len(self.standings.members) / REPORTS_PER_S)
 
     def follows(self, unreachable: tuple[str, ...] = ()) -> str:
         """Who leads in this host's view, passing over members that the asker cannot reach."""
@@ -136,7 +140,8 @@ class Lead:
             return [self._refuse(request)]
         if member != self.me:
             self.idle_since = now
-        if request.last_term > self.term and member not in self._awaited:
+        if request.last_term > self._term_seen and member not in self._awaited:
+            self._term_seen = request.last_term
             self._await_reports(self._cluster.live - {member}, now, JOINER_AWAITED_S, older_than_s=1.0)
         self._note_report(request.report, now, request.claims_fingerprint)
         self._turns.heard(member, request.rate_bytes_per_s, request.behind_s)
@@ -168,7 +173,7 @@ class Lead:
         if event.report is not None:
             self._note_report(event.report, now)
         elif event.member not in self.standings or event.member in self._silence.of(
-            self._report_every_s, now
+            self.standings.report_every_s, now
         ):
             self._forget(event.member)
             self.standings.note_nothing(event.member, now)
@@ -196,16 +201,17 @@ class Lead:
         }
         if unheard:
             self._grants_from = max(self._grants_from if self._awaited else now, now + limit_s)
+            self._to_probe |= unheard - self._awaited
             self._awaited |= unheard
-            self._to_probe |= unheard
 
     def _note_report(self, report: Report, now: float, claims_fingerprint: int | None = None) -> None:
         member = report.member
         self._heard(member)
         if self.ledger.merge(report.claims):
             self._waves.news = True
-        before = self.standings.members.get(member, Standing())
+        before = self.standings.members.get(member, Standing(reported_at=now))
         standing = self.standings.note(report, now)
+        self.leases.reported(member, now - before.reported_at)
         completed = standing.held == self.blob.all_pieces != before.held
         if before.held & ~standing.held or completed or standing.phase is not before.phase:
             self._waves.news = True
@@ -233,7 +239,7 @@ class Lead:
         if self.leases.lapse(now):
             self._waves.news = True
         self._waves.news = self._turns.pass_time(now) or self._waves.news
-        if self._awaited and now >= self._grants_from:
+        if self._awaited and now >= self._opens_at:
             answered, self._awaited = self._cluster.live - self._awaited, set()
             self._waves.news = True
             if now < self._started_at + REPORTS_AWAITED_S + JOINER_AWAITED_S:
@@ -305,7 +311,7 @@ class Lead:
             claims_fingerprint=self.ledger.claims_fingerprint,
             hub_rate_bytes_per_s=self._cluster.hub_share(self.leases.holders | {member}),
             hub_pause_s=max(0.0, self._hub_pause_until - now),
-            report_every_s=self._report_every_s,
+            report_every_s=self.standings.report_every_s,
             fetchers=len(self.standings.fetchers()),
             unfinished_hot=self.standings.unfinished_hot(),
             audited=self.ready and self._audit.is_over(self.ledger, self._trusted_fetchers()),
@@ -354,7 +360,7 @@ class Lead:
     def _has_room(self, member: str, now: float) -> bool:
         """Whether the member's spans leave room for one more; one at its last piece may be followed by the next."""
         each, count = self._each(member, now), len(self.leases.of(member))
-        return self.leases.busy(member) < each and count < min(each + 1, LEASES_PER_MEMBER_MAX)
+        return self.leases.busy(now, member) < each and count < min(each + 1, LEASES_PER_MEMBER_MAX)
 
     def _each(self, member: str, now: float) -> int:
         """How many spans the member may have: its share, or what its way takes where it gets what others have already."""
@@ -374,7 +380,7 @@ class Lead:
     def _is_next(self, member: str, now: float) -> bool:
         """Whether one of the spans that may be under way is free, and nobody who waits comes before this member."""
         spans = self._turns.spans(self.leases.rate_bytes_per_s(now), self._sharers(now))
-        free = spans - self.leases.busy()
+        free = spans - self.leases.busy(now)
         waiting = [
             name
             for name, (request, _) in (self._parked.items() if free > 0 else ())
@@ -416,28 +422,21 @@ class Lead:
         """What the module's docstring lists, in that order."""
         ledger = self.ledger
         claimed = ledger.claimed_by(member)
-        second_try = self._second_try(member) if ledger.disputed or self._audit.begun else 0
+        second_try = compared = piece_set.EMPTY
+        if ledger.disputed or self._audit.begun:
+            second_try = audit.second_try(ledger, self._trusted_fetchers(), member)
+        if self._audit.begun:  # what is to be fetched again now, by whomever
+            trusted = self._trusted_fetchers()
+            compared = self._audit.wanted(ledger, trusted, audit.undecided(ledger, trusted), now)
         unheld = self._unheld()
         return (
             ledger.disputed & (~claimed | second_try),
             unheld if self._in_time(member, unheld, now) else piece_set.EMPTY,
             self.standings[member].stuck | (self.standings.stuck_without_access() & ~claimed),
-            self._compared(now) & (~claimed | second_try) if self._audit.begun else piece_set.EMPTY,
+            compared & (~claimed | second_try),
         )
-
-    def _compared(self, now: float) -> PieceSet:
-        """What is to be fetched again now, by whomever."""
-        return self._audit.wanted(self.ledger, self._trusted_fetchers(), self._undecided(), now)
 
     def _trusted_fetchers(self) -> frozenset[str]:
         """Members that may fetch and are not blamed; all that may, when nobody else is left."""
         fetchers = self.standings.fetchers()
         return fetchers - self.ledger.blamed().keys() or fetchers
-
-    def _second_try(self, member: str) -> PieceSet:
-        """Pieces that every member with access has claimed already and this one only once: it may look again."""
-        return audit.second_try(self.ledger, self._trusted_fetchers(), member)
-
-    def _undecided(self) -> PieceSet:
-        """Disputed pieces that a further fetch by somebody could still decide."""
-        return audit.undecided(self.ledger, self._trusted_fetchers()) if self.ledger.disputed else 0

@@ -362,7 +362,7 @@ class BlobMember:
         may_wait = filling or self._serves_hot
         self._share.asked()
         lead, request = self.asking.request(self.report(now), self.link, room, may_wait, now)
-        self._todo.append(act.AskLead(lead, request))
+        self._todo.append(act.AskLead(lead, request, self.asking.grace_s))
 
     def _is_quiet(self, now: float) -> bool:
         """Nothing left to tell or to learn: only an event brings the machine back."""

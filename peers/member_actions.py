@@ -32,12 +32,13 @@ class BlobFailure(Enum):
 class AskLead:
     """Send the request to ``lead`` (this member's own `Lead` when it is this member).
 
-    It replaces any request still under way. Answer with `LeadAnswered`, `LeadRefused`, or, after ``request.wait_s`` and a
-    few seconds more without one, `LeadUnreachable`.
+    It replaces any request still under way. Answer with `LeadAnswered`, `LeadRefused`, or, after ``request.wait_s`` and
+    ``grace_s`` more without one, `LeadUnreachable`.
     """
 
     lead: str
     request: LeadRequest
+    grace_s: float
 
 
 @dataclass(frozen=True, slots=True)

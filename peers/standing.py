@@ -16,6 +16,9 @@ whose connections across fail one by one does not fall out of the swarm."""
 COMPANY_MIN = 8
 """A member that was told of fewer to connect to is told of the next one at once: it has nobody else to get pieces from."""
 
+REPORTS_PER_S = 200.0
+"""Reports one lead handles comfortably; a larger swarm is asked to report less often."""
+
 NO_ZONES: Mapping[str, str] = {}
 
 
@@ -59,6 +62,10 @@ class Standings:
     @property
     def members(self) -> dict[str, Standing]:
         return self._members
+
+    @property
+    def report_every_s(self) -> float:
+        return max(1.0, len(self._members) / REPORTS_PER_S)
 
     def note(self, report: Report, now: float) -> Standing:
         """Replace what was known of the member by its report."""

@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 LEAD, REPORT, WANTED = "lead", "report", "wanted"
 """The calls' names: a request to a blob's lead, a lead's probe, and a copy that somebody waits for."""
 
-ANSWER_GRACE_S = 3.0
-"""What an answer may take beyond the time the lead was allowed to hold it back."""
-PROBE_TIMEOUT_S = 1.5
-"""A new lead grants nothing for 2 s while it hears what members have; later answers are of no use."""
+PROBE_TIMEOUT_S = 8.0
+"""As long as a new lead waits for what members have at most, where most are silent."""
+WAKE_TIMEOUT_S = 1.5
+"""Who does not open in time is woken again."""
 
 
 class Calls:
@@ -28,10 +28,13 @@ class Calls:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def ask(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
+    async def ask(
+        self, lead: str, blob: Blob, request: LeadRequest, grace_s: float
+    ) -> LeadAnswer | LeadRefusal | None:
+        """``grace_s``: what an answer may take beyond the time that the lead was allowed to hold it back."""
         try:
             question = lead_wire.encode_request(blob, request, self._cluster.wire_version_with(lead))
-            body = await self._cluster.call(lead, LEAD, question, request.wait_s + ANSWER_GRACE_S)
+            body = await self._cluster.call(lead, LEAD, question, request.wait_s + grace_s)
             return lead_wire.decode_answer(body, blob)
         except (ClusterError, wire.Unreadable) as error:
             log.debug("no answer from the lead %s for %s: %s", lead, blob.name, error)
@@ -52,7 +55,7 @@ class Calls:
     async def wake(self, member: str, blob: Blob) -> None:
         try:
             question = lead_wire.encode_probe(blob, self._cluster.wire_version_with(member))
-            await self._cluster.call(member, WANTED, question, PROBE_TIMEOUT_S)
+            await self._cluster.call(member, WANTED, question, WAKE_TIMEOUT_S)
         except ClusterError as error:
             log.debug("waking %s for %s failed: %s", member, blob.name, error)
 

@@ -262,8 +262,8 @@ class BlobDriver:
 
     async def _do(self, action: act.MemberAction) -> None:
         match action:
-            case act.AskLead(lead, request):
-                self._talk.started(self._spawn(self._talk.ask(lead, request)))
+            case act.AskLead(lead, request, grace_s):
+                self._talk.started(self._spawn(self._talk.ask(lead, request, grace_s)))
             case act.FetchSpan(fetch, span):
                 if self._spans:
                     self._spans.start(fetch, span)

@@ -17,7 +17,7 @@ from peers.messages import LeadAnswer, LeadRefusal, LeadRequest
 REPLACED_MAX = 2
 """Replaced requests that may be under way. A lead that answers lets them go within a round trip."""
 
-Ask = Callable[[str, Blob, LeadRequest], Awaitable[LeadAnswer | LeadRefusal | None]]
+Ask = Callable[[str, Blob, LeadRequest, float], Awaitable[LeadAnswer | LeadRefusal | None]]
 
 
 class LeadTalk:
@@ -29,9 +29,9 @@ class LeadTalk:
         self._feed = feed
         self._tasks: deque[asyncio.Task[None]] = deque()
 
-    async def ask(self, lead: str, request: LeadRequest) -> None:
+    async def ask(self, lead: str, request: LeadRequest, grace_s: float) -> None:
         """What the lead says, told to the machine, which knows to which request it listens."""
-        word = await self._ask_lead(lead, self._blob, request)
+        word = await self._ask_lead(lead, self._blob, request, grace_s)
         if isinstance(word, LeadAnswer):
             self._feed(event.LeadAnswered(word))
         elif isinstance(word, LeadRefusal):

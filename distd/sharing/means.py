@@ -37,8 +37,10 @@ class Neighbours(Protocol):
     def swarm_endpoints(self, members: Iterable[str], kind: Kind) -> list[Endpoint]:
         """Where the sessions of these members listen, as far as it is known; this member is left out."""
 
-    async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
-        """The lead's word, or None when it cannot be reached in time."""
+    async def ask_lead(
+        self, lead: str, blob: Blob, request: LeadRequest, grace_s: float
+    ) -> LeadAnswer | LeadRefusal | None:
+        """The lead's word, or None when there is none within ``request.wait_s`` and ``grace_s``."""
 
     def pass_hub_turn(self, blob: str) -> None:
         """The blob leaves room on the link to the Hub: the machines of the others look whether it is theirs."""

@@ -19,9 +19,9 @@ from distd.errors import DistdError, StorageFailed
 from distd.hub.fetcher import Fetcher, RemoteFile
 from distd.pulls.supply import BlobListener
 from distd.sharing.access import Sharers
-from distd.sharing.calls import ANSWER_GRACE_S, LEAD, REPORT, WANTED, Calls, asked_of_lead, probed
+from distd.sharing.calls import LEAD, REPORT, WANTED, Calls, asked_of_lead, probed
 from distd.sharing.driver import BlobDriver
-from distd.sharing.lead_host import LeadHost, NotAnswered
+from distd.sharing.lead_host import LeadHost, NotAnswered, Word
 from distd.sharing.ledgers import LedgerStore
 from distd.sharing.means import Means
 from distd.sharing.places import Places
@@ -39,7 +39,7 @@ from peers.cluster import Cluster
 from peers.cluster_errors import CallRefused
 from peers.engine import Engine
 from peers.membership import TellLive
-from peers.messages import LeadAnswer, LeadRefusal, LeadRequest, Report
+from peers.messages import LeadRequest, Report
 from peers.metainfo import Kind
 from peers.swarm import Endpoint, SwarmError
 from peers.swarm_choice import Stage
@@ -237,11 +237,11 @@ class Sharing:
         addresses = (each.hot_address if kind is Kind.HOT else each.sealed_address for each in told)
         return [Endpoint(*split(address)) for address in addresses if address]
 
-    async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest) -> LeadAnswer | LeadRefusal | None:
+    async def ask_lead(self, lead: str, blob: Blob, request: LeadRequest, grace_s: float) -> Word | None:
         if lead != self.me:
-            return await self._calls.ask(lead, blob, request)
+            return await self._calls.ask(lead, blob, request, grace_s)
         try:
-            async with asyncio.timeout(request.wait_s + ANSWER_GRACE_S):
+            async with asyncio.timeout(request.wait_s + grace_s):
                 return await self._leads.ask(blob, request)
         except (TimeoutError, NotAnswered):
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peers.asking import ANSWER_EXPECTED_S
+from peers.asking import ANSWER_LOST_S, GRACE_S
 from peers.member import BlobMember
 from peers.swarm_choice import Stage
 
@@ -31,7 +31,8 @@ def _of_lead(machine: BlobMember, now: float) -> str | None:
     report_s = 0.0 if answer is None else answer.report_every_s
     if answer is None and lead != machine.me:
         return f"{lead}, which leads this file, has not answered yet"
-    if answer is not None and (silent_s := now - asking.answered_at) > report_s + ANSWER_EXPECTED_S:
+    silent_s = now - asking.answered_at
+    if answer is not None and silent_s > report_s + GRACE_S + ANSWER_LOST_S:
         return f"{lead}, which leads this file, has not answered for {silent_s:.0f} s"
     return None if answer is None or answer.ready else f"{lead} asks all members what they have of this file"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from peers.asking import ANSWER_EXPECTED_S, NEWS_TOLD_AFTER_S, RETRY_AFTER_S, Asking
+from peers.asking import ANSWER_LOST_S, GRACE_S, GRACE_S_MAX, NEWS_TOLD_AFTER_S, RETRY_AFTER_S, Asking
 from peers.following import Following
 from peers.hub_link import HubLink
 from peers.ledger import Ledger
@@ -57,7 +57,7 @@ def test_news_replaces_a_waiting_request_soon_but_not_at_once(asking: Asking, le
     ask(asking, 0.0)
     reply(asking, 0.0)
     ask(asking, 1.0)
-    assert asking.due_at(1.0) == 1.0 + 1.0 + ANSWER_EXPECTED_S
+    assert asking.due_at(1.0) == 1.0 + 1.0 + GRACE_S + ANSWER_LOST_S
     ledger.merge([claim(0, "me")])
     asking.learned([claim(0, "me")])
     assert asking.due_at(1.0) == 1.0 + NEWS_TOLD_AFTER_S
@@ -118,3 +118,48 @@ def test_a_published_member_has_told_all_only_to_the_lead_it_follows_now(asking:
     assert asking.all_told(0.0)
     asking.following.refused("me", "other", 0.0)
     assert not asking.all_told(0.0)
+
+
+def test_a_lead_that_answers_late_is_told_news_less_often_and_waited_for_until_it_is_quick_again(
+    asking: Asking,
+) -> None:
+    assert asking.grace_s == GRACE_S
+    ask(asking, 0.0)
+    reply(asking, 3.0)
+    ask(asking, 3.0)
+    asking.news = True
+    assert (asking.due_at(3.0), asking.grace_s) == (3.0 + 3.0 / 2, 3 * 3.0)
+    now = 3.0
+    for _ in range(20):
+        ask(asking, now)
+        reply(asking, now)
+        now += 1.0
+    ask(asking, now)
+    asking.news = True
+    assert (asking.due_at(now), asking.grace_s) == (now + NEWS_TOLD_AFTER_S, GRACE_S)
+
+
+def test_an_answer_that_did_not_come_is_waited_for_longer_the_next_time_and_not_for_ever(
+    asking: Asking,
+) -> None:
+    ask(asking, 0.0)
+    reply(asking, 2.0)
+    for expected_s in (6.0, GRACE_S_MAX):
+        assert asking.grace_s == expected_s
+        ask(asking, 2.0)
+        asking.failed(asking.sequence, 2.0)
+        asking.following.answered()  # else the lead is passed over
+    ask(asking, 5.0)
+    reply(asking, 5.0)
+    assert asking.grace_s < 6.0
+
+
+def test_news_do_not_replace_each_request_before_a_slow_lead_can_answer_it(asking: Asking) -> None:
+    now, waited = 0.0, []
+    for _ in range(40):
+        ask(asking, now)
+        asking.news = True
+        waited.append(asking.due_at(now) - now)
+        now = asking.due_at(now)
+    assert waited[0] == pytest.approx(NEWS_TOLD_AFTER_S)
+    assert max(waited) > 4.0

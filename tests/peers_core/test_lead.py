@@ -4,7 +4,7 @@ import pytest
 
 from peers import rendezvous
 from peers.fetch_turns import FETCHERS_ALWAYS
-from peers.lead import JOINER_AWAITED_S, REPORTS_AWAITED_S, STARTING_S, Lead
+from peers.lead import JOINER_AWAITED_S, MOSTLY_SILENT_S, REPORTS_AWAITED_S, STARTING_S, Lead
 from peers.lead_events import (
     Answer,
     LeadAction,
@@ -156,6 +156,20 @@ def test_a_lapsed_span_is_granted_again_from_its_first_missing_piece() -> None:
     later = 1.0 + PROGRESS_EXPECTED_S
     answer = one_answer(ask(lead, report(FIRST), later, room=1, rate_bytes_per_s=100 * MIB))
     assert answer.leases[0].span.start == 2
+
+
+def test_a_lead_that_was_held_up_itself_hears_what_waits_before_it_lets_leases_lapse() -> None:
+    lead = settled(SECOND)
+    ask(lead, report(FIRST), 0.0, wait_s=1.0)
+    (lease,) = one_answer(ask(lead, report(SECOND), 0.0, room=1, wait_s=1.0)).leases
+    lead.handle(LeadTicked(), 1.0 + PROGRESS_EXPECTED_S)  # it had to come after a second, to answer the first
+    assert lead.leases.of(SECOND) == (lease,)
+    told = Progress(lease.key, lease.span, 1)
+    ask(lead, report(SECOND, fetching=(told,)), 1.1 + PROGRESS_EXPECTED_S, wait_s=1.0)
+    lead.handle(LeadTicked(), 2.1 + PROGRESS_EXPECTED_S)
+    for second in range(3, 30):
+        lead.handle(LeadTicked(), second + PROGRESS_EXPECTED_S)
+    assert lead.leases.of(SECOND) == ()
 
 
 def test_a_piece_whose_holder_died_is_leased_again() -> None:
@@ -407,3 +421,29 @@ def test_a_slow_member_gets_nothing_that_the_others_would_wait_for() -> None:
 def test_an_answer_says_when_nothing_is_left_to_give() -> None:
     lead = settled()
     assert one_answer(ask(lead, report(FIRST, *range(1, PIECES)), 1.0, room=1)).unleased is False
+
+
+def test_a_new_lead_to_which_most_are_silent_waits_longer_and_not_for_ever() -> None:
+    lead = lead_of(FIRST, SECOND, THIRD, me=FIRST)
+    assert one_answer(ask(lead, report(FIRST), 0.0, room=1)).leases == ()
+    later = REPORTS_AWAITED_S + 1.0
+    assert one_answer(ask(lead, report(FIRST), later, room=1)).leases == ()
+    lead.handle(ProbeAnswered(SECOND, report(SECOND, *range(4))), later)
+    assert spans(one_answer(ask(lead, report(FIRST), later, room=1))) == [Span(4, 5)]
+
+    lead = lead_of(FIRST, SECOND, THIRD, me=FIRST)
+    ask(lead, report(FIRST), 0.0, room=1, wait_s=10.0)
+    assert lead.deadline() == REPORTS_AWAITED_S + MOSTLY_SILENT_S
+    assert spans(one_answer(lead.handle(LeadTicked(), lead.deadline()))) == [Span(0, 1)]
+
+
+def test_those_who_were_led_by_another_meanwhile_are_asked_for_once_and_not_with_each_request() -> None:
+    lead = settled(SECOND, THIRD)
+    newer = lead.term + 1
+    asked = [
+        action
+        for now in (5.0, 5.1, 20.0)
+        for action in ask(lead, report(SECOND), now, last_term=newer)
+        if isinstance(action, ProbeMember)
+    ]
+    assert asked == [ProbeMember(THIRD)]

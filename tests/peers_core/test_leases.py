@@ -8,7 +8,9 @@ from peers.leases import (
     LEASE_S,
     LEASES_PER_MEMBER_MAX,
     OVERDUE_S,
+    PROGRESS_EXPECTED_REPORTS,
     PROGRESS_EXPECTED_S,
+    PROGRESS_EXPECTED_S_MAX,
     QUIET_S,
     RATE_MEMORY_S,
     LeaseTable,
@@ -177,3 +179,30 @@ def test_a_lapse_that_went_unnoticed_violates(table: LeaseTable) -> None:
     table.check(PROGRESS_EXPECTED_S)
     with pytest.raises(InvariantViolated):
         table.check(PROGRESS_EXPECTED_S + 2)
+
+
+def test_where_reports_come_seldom_progress_is_waited_for_longer_and_not_for_ever(table: LeaseTable) -> None:
+    table.grant("a", Span(0, 1), 0.0)
+    table.reported("b", 100.0)  # it fetches nothing: when it reports is no matter
+    assert table.deadline() == PROGRESS_EXPECTED_S
+    table.reported("a", 3.0)
+    assert table.deadline() == 3.0 * PROGRESS_EXPECTED_REPORTS
+    table.reported("a", 100.0)
+    assert table.deadline() == PROGRESS_EXPECTED_S_MAX
+    for _ in range(100):
+        table.reported("a", 1.0)
+    table.grant("a", Span(1, 2), 0.0)
+    assert table.deadline() == PROGRESS_EXPECTED_S
+
+
+def test_only_a_lease_that_ends_in_a_moment_makes_room_for_the_next(table: LeaseTable) -> None:
+    slow = table.grant("a", Span(0, 1), 0.0)
+    fast = table.grant("b", Span(1, 2), 0.0)
+    assert table.busy(0.5) == 2
+    table.note("a", Progress(slow.key, Span(0, 1), MIB // 20), 1.0)
+    table.note("b", Progress(fast.key, Span(1, 2), MIB // 2), 1.0)
+    assert (table.busy(1.0), table.busy(1.0, "a"), table.busy(1.0, "b")) == (1, 1, 0)
+    assert table.busy(21.0, "a") == 0, "by its pace it is through by now"
+    several = table.grant("c", Span(2, 4), 1.0)
+    table.note("c", Progress(several.key, Span(2, 4), MIB // 2), 2.0)
+    assert table.busy(2.0, "c") == 1

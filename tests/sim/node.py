@@ -398,8 +398,8 @@ class Node:
         if not lead.up or self.name in lead.blamed:
             self.later(REFUSED_S, lambda: self.feed(unreachable))
             return
-        self.world.send(self.name, lead.name, lambda: lead.asked(request))
-        self.later(request.wait_s + ANSWER_TIMEOUT_S, lambda: self.feed_if_waiting(request.sequence))
+        self.world.send(self.name, lead.name, lambda: lead.asked(request), self.world.busy_s)
+        self.later(request.wait_s + action.grace_s, lambda: self.feed_if_waiting(request.sequence))
 
     def feed_if_waiting(self, sequence: int) -> None:
         if self.machine is not None and self.machine.asking.sequence == sequence:
@@ -424,7 +424,7 @@ class Node:
             if self.world.traffic:
                 word = action.answer if isinstance(action, led.Answer) else action.refusal
                 self.world.traffic.answered(self.name, member.name, word)
-            self.world.send(self.name, member.name, lambda: member.feed(told))
+            self.world.send(self.name, member.name, lambda: member.feed(told), self.world.busy_s)
 
     def _probe(self, name: str) -> None:
         if name == self.name:
@@ -435,11 +435,12 @@ class Node:
         def probed() -> None:
             other.feed(event.LeadHeard(self.name))
             report = other._report()
-            self.world.send(name, self.name, lambda: self.feed_lead(led.ProbeAnswered(name, report)))
+            answered = led.ProbeAnswered(name, report)
+            self.world.send(name, self.name, lambda: self.feed_lead(answered), self.world.busy_s)
 
         if self.introductions and (introduction := self.introductions.due(name, self.world.now)):
             self._gossip(introduction)
-        self.world.send(self.name, name, probed)
+        self.world.send(self.name, name, probed, self.world.busy_s)
 
     def _report(self) -> Report | None:
         return None if self.machine is None else self._as_told(self.machine.report(self.world.now))

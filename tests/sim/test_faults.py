@@ -49,6 +49,36 @@ def test_the_death_of_the_lead_costs_at_most_what_was_in_flight() -> None:
     assert world.hub.sent_bytes <= 1.5 * world.blob.size_bytes
 
 
+def test_over_a_slow_link_few_of_many_members_fetch_at_a_time_and_pieces_get_whole() -> None:
+    world = cluster(
+        shape=Shape(members=24, pieces=32, piece_len_bytes=1 << 20, hub_link_bytes_per_s=300_000.0)
+    )
+    most = 0
+    while world.now < 60.0:
+        run_to(world, world.now + 1.0)
+        most = max(most, world.hub.streams)
+    assert most <= 16, "spans under way at the same time"
+    assert world.run(LONG_S)
+    assert_published(world, list(world.names))
+    # Simulated connections do not get faster while a piece is on its way: the last ones cost more here than they should.
+    assert world.now <= 1.8 * world.blob.size_bytes / world.hub.link_bytes_per_s
+    assert world.hub.sent_bytes <= 1.1 * world.blob.size_bytes
+
+
+def test_where_every_word_is_late_because_processors_are_short_a_pull_goes_on() -> None:
+    """Four seconds from each question to its answer, the lead dead besides."""
+    for kills in (False, True):
+        world = cluster(shape=Shape(members=12, pieces=40))
+        run_to(world, 2.0)
+        world.busy_s = 2.0
+        lead = lead_of(world)
+        if kills:
+            world.kill(lead)
+        assert world.run(60.0)
+        assert_published(world, others(world, lead))
+        assert world.hub.sent_bytes <= 1.25 * world.blob.size_bytes
+
+
 def test_a_lead_taken_out_of_service_hands_on_what_it_has_and_is_not_missed() -> None:
     world = cluster()
     run_to(world, 2.0)

@@ -66,6 +66,8 @@ class World:
         self.liars_ban_nobody = False
         self.traffic: Traffic | None = None
         self.loss = 0.0
+        self.busy_s = 0.0
+        """What every host takes to get at what is said about blobs: processors are short everywhere."""
         self._blocked: set[tuple[str, str]] = set()
         self._trace = hashlib.blake2b(digest_size=8)
         self.nodes = {name: Node(self, name) for name in self.names}
@@ -97,7 +99,7 @@ class World:
     def all_done(self) -> bool:
         return all(node.done for node in self.nodes.values() if node.up and node.machine is not None)
 
-    def send(self, sender: str, receiver: str, deliver: Callable[[], None]) -> None:
+    def send(self, sender: str, receiver: str, deliver: Callable[[], None], after_s: float = 0.0) -> None:
         """One message: delayed at random, so reordered; lost by partition, loss or death of either side."""
         if (sender, receiver) in self._blocked or self.rng.random() < self.loss:
             return
@@ -108,7 +110,7 @@ class World:
             if node.up and node.life == life:
                 deliver()
 
-        self.time.after(self.delay_s(), arrive)
+        self.time.after(self.delay_s() + after_s, arrive)
 
     def delay_s(self) -> float:
         return 0.0002 + 0.005 * self.rng.random() ** 3
