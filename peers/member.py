@@ -397,14 +397,14 @@ class BlobMember:
     def _give_up(self, now: float) -> None:
         if self.fetches.active:
             return
-        idle_s = self.swarm.idle_s(now)
+        idle_s, answer = self.swarm.idle_s(now), self.asking.last_answer
         failure = self._giving_up.reason(
             self.table, self.ledger, self.sealing, self.asking, self.access, idle_s, now
         )
         if failure is not None:
             self._fail(failure)
-        elif self.asking.last_answer and not self.access.may_fetch and self.swarm.left_alone(self.table, now):
-            self.asking.following.pass_over(self.asking.last_answer.lead, now)
+        elif not self.access.may_fetch and (lead := self.swarm.left_alone_by(self.table, answer, now)):
+            self.asking.following.pass_over(lead, now)
 
     def _fail(self, failure: act.FailBlob) -> None:
         if self.stage not in (Stage.PUBLISHED, Stage.FAILED, Stage.ABANDONED):

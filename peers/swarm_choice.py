@@ -133,10 +133,13 @@ class SwarmChoice:
         missing = table.missing & ~table.arriving_pieces & ~fetching
         return missing if self.idle_s(now) >= patience_s else missing & self.distrusted
 
-    def left_alone(self, table: PieceTable, now: float) -> bool:
-        """Whether the sealed swarm has brought nothing for so long that its members are not those that could help."""
-        sealed = self.stage is Stage.FILLING and self.phase is SwarmPhase.SEALED
-        return sealed and bool(table.missing) and self.idle_s(now) >= LEFT_ALONE_S
+    def left_alone_by(self, table: PieceTable, answer: LeadAnswer | None, now: float) -> str:
+        """The lead whose swarm has brought nothing for so long that its members are not those that could help, the sealed one or
+        the hot one in which nobody fetches; else empty."""
+        if answer is None or not table.missing or self.stage is not Stage.FILLING:
+            return ""
+        vain = self.phase is SwarmPhase.SEALED or not answer.fetchers
+        return answer.lead if vain and self.idle_s(now) >= LEFT_ALONE_S else ""
 
     def rejected(self, pieces: PieceSet) -> None:
         """Bytes that passed the sealed swarm's SHA-1 do not match the ledger's xxh3: the claim contradicts itself."""

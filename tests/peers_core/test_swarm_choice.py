@@ -273,11 +273,14 @@ def test_a_sealed_swarm_that_brings_nothing_for_long_leaves_a_member_alone(
     swarm: SwarmChoice, table: PieceTable
 ) -> None:
     in_hot(swarm, table)
-    assert not swarm.left_alone(table, LEFT_ALONE_S), "not in the sealed swarm"
+    assert not swarm.left_alone_by(table, answer(), LEFT_ALONE_S), (
+        "not in the hot swarm while somebody fetches"
+    )
+    assert swarm.left_alone_by(table, answer(fetchers=0), LEFT_ALONE_S)
     ledger = complete_ledger()
     hold(table, ledger, 0, 1)
     swarm.decide(table, ledger, answer(), False, 0.1)
-    assert not swarm.left_alone(table, LEFT_ALONE_S)
-    assert swarm.left_alone(table, LEFT_ALONE_S + 0.1)
+    assert not swarm.left_alone_by(table, answer(), LEFT_ALONE_S)
+    assert swarm.left_alone_by(table, answer(), LEFT_ALONE_S + 0.1)
     swarm.gained(LEFT_ALONE_S)
-    assert not swarm.left_alone(table, LEFT_ALONE_S + 0.1)
+    assert not swarm.left_alone_by(table, answer(), LEFT_ALONE_S + 0.1)
