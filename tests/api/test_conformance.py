@@ -42,11 +42,11 @@ NEVER_DONE = {
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Two daemons: one that is asked, and one so that there is another member."""
+    """Three daemons: one that is asked, one that is banned and forgotten, one that is taken out of service."""
     with HubProcess() as hub, ExitStack() as stack:
         fleet = Fleet(hub, tmp_path, [])
         stack.callback(lambda: [member.terminate() for member in fleet.members])
-        for index in range(2):
+        for index in range(3):
             fleet.members.append(fleet.start(index))
         fleet.met()
         yield fleet
@@ -84,7 +84,8 @@ def content(fleet: Fleet, repos: Repos) -> dict[str, conformance.Words]:
         },
         "/v1/adopt": {"body.path": [str(fleet.members[1].hub_dir)]},
         "/v1/peers": {"path.name": ["n1"]},
-        "GET /v1/peers/{name}/drain": {"path.name": ["n0", "n1"]},  # n1 is soon banned
+        # n1 is banned most of the time, and n0 would refuse pulls.
+        **{f"{verb} /v1/peers/{{name}}/drain": {"path.name": ["n2"]} for verb in ("GET", "PUT", "DELETE")},
         "/dashboard": {"path.file": ["app.js", "style.css"]},
         "/v1/plan": repo,
         "/v1/estimate": {**repo, "query.link": ["1 Gbit/s"]},
