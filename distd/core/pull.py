@@ -86,22 +86,24 @@ def given_up(records: Iterable[PullRecord], left: Mapping[str, int]) -> set[str]
     """Which of the blobs that were `left` unfinished (with their sizes) nobody goes on with.
 
     Those of a cancelled pull that no later and no unfinished one asked for: a kill may have come before what was stored of
-    them was freed. And small ones that no pull waits for: they were fetched for other members. Larger ones are a pull's,
-    whose record may be lost.
+    them was freed. And small ones that no pull waits for, nor may once it is planned: they were fetched for other members.
+    Larger ones are a pull's, whose record may be lost.
     """
     last: dict[str, PullState] = {}
     wanted: set[str] = set()
+    is_planned = True
     for record in sorted(records, key=lambda record: record.number):
         last |= {need.etag: record.state for need in record.needs}
         if record.state not in FINISHED:
             wanted |= {need.etag for need in record.needs}
+            is_planned = is_planned and bool(record.needs)
     return {
         etag
         for etag, size_bytes in left.items()
         if etag not in wanted
         and (
             last.get(etag) == "cancelled"
-            or (size_bytes < SERVED_BYTES_MAX and last.get(etag) in (None, "complete"))
+            or (is_planned and size_bytes < SERVED_BYTES_MAX and last.get(etag) in (None, "complete"))
         )
     }
 

@@ -383,3 +383,6 @@ def test_small_parts_that_no_pull_waits_for_were_fetched_for_others_and_are_give
     assert [left_by(state, small) for state in (None, "complete", "cancelled")] == [{A}] * 3
     assert [left_by(state, small) for state in ("failed", "paused", "downloading")] == [set()] * 3
     assert left_by(None, large) == set(), "a pull's, whose record is lost with the database"
+    done, unplanned = PullRecord("1", 1, "complete", 0.0), PullRecord("2", 2, "resolving", 0.0)
+    assert core.given_up([done], {A: small}) == {A}
+    assert core.given_up([done, unplanned], {A: small}) == set(), "what it needs is not known yet"
