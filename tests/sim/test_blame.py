@@ -44,13 +44,12 @@ def named(world: World) -> dict[str, set[str]]:
     return kinds
 
 
-@pytest.mark.parametrize("ban_nobody", [False, True] if len(SEEDS) > len(ONCE_WRONG) else [False])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int, ban_nobody: bool) -> None:
-    check_three_bad(seed, ban_nobody)
+def test_three_bad_of_eight_are_named_and_the_others_publish_in_time(seed: int) -> None:
+    check_three_bad(seed, ban_nobody=False)
 
 
-def test_three_that_keep_each_other_company_are_named_too() -> None:
+def test_bad_members_that_keep_each_other_company_stop_asking_the_hub() -> None:
     check_three_bad(3, ban_nobody=True)
 
 
