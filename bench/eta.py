@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import Process
 from pathlib import Path
@@ -39,7 +39,7 @@ BEFORE_WINDOW_S = 20.0
 PULL_MAX_S = 600.0
 BEFORE_ERROR_MAX = 0.20
 ARRIVED = 0.95
-ONE_BYTES = 2 * SIZE_BYTES
+ONE_BYTES = 5 * SIZE_BYTES
 """One file: those that are whole are hashed to their end before the pull is paused."""
 NICE = 12
 """A sixteenth of a processor beside a busy program that is not nice."""
@@ -266,8 +266,11 @@ class Bench:
             node.post(f"/v1/pulls/{pull}/pause")
             node.wait(pull, lambda view: view["state"] == "paused")
             with busy_beside(node.pid):
+                changed_at = (
+                    time.monotonic()
+                )  # nobody announces the busy programs, as with a link that changes
                 node.post(f"/v1/pulls/{pull}/resume")
-                return [watch("hashing", node, pull)]
+                return [replace(watch("hashing", node, pull), changed_at=changed_at)]
 
     def before(self) -> list[Trace]:
         """What `plan` says of a pull after one from the same Hub; printed, not a trace."""

@@ -16,7 +16,6 @@ from typing import Literal, Protocol
 
 from distd.core.desk import TINY_BYTES
 from distd.core.estimate import (
-    BACKLOG_S,
     FILES_MANY,
     Cap,
     Estimate,
@@ -33,6 +32,7 @@ from distd.core.estimate import (
     run_down,
 )
 from distd.core.gained import Gained
+from distd.core.hash_pace import HashPace
 from distd.core.pace import Pace, speed_of
 from distd.core.pull import BlobNeed, PullRecord
 from distd.core.rates import PAUSE_MIN_S, Meter
@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 COST_SHARE = 20
 """A look takes at most a twentieth of the time: over a repo of a hundred thousand files it takes a third of a second."""
-HASHING_S = 3.0
-"""So much hashing tells how fast it goes; at 1.7 GB/s it is most of a pull, on a busy processor some blocks."""
 PRIOR_SPREAD = 0.25
 """What a source gave the last times says this much about what it gives now."""
 SAID_MAX = 256
@@ -108,10 +106,8 @@ class Forecasts:
         self._past = past
         self._caps = caps
         self._scored = scored
-        self._local, self._cluster, self._files, self._hashing = Pace(), Pace(), Pace(), Pace()
+        self._local, self._cluster, self._files, self._hashing = Pace(), Pace(), Pace(), HashPace()
         self._files_total = 0
-        self._hashed_before = (0, 0.0)
-        self._hash_recent = (0.0, 0.0)
         self._used: dict[Measured, float] = {}
         self._peers_before = 0
         self._own_before = 0
@@ -151,13 +147,14 @@ class Forecasts:
             self._remember("peers_large", self._peers.total_bytes - self._peers_before, now)
         self._peers_before = self._peers.total_bytes
         self._count_files(pulls, max((load.files for load in loads.values()), default=0), now)
-        self._follow_hashing()
-        usual = self._usual_hashing()
-        backlog = sum(load.backlog_bytes for load in loads.values())
-        if usual is not None and backlog > BACKLOG_S * usual:
-            self._hashing.observe(self._hashed.total_bytes, now)
-        else:
-            self._hashing.restart()
+        self._hashing.look(
+            self._hashed.total_bytes,
+            self._hashed.busy_s,
+            backlog_bytes=sum(load.backlog_bytes for load in loads.values()),
+            arrives=larger,
+            past=self._past.rate("hashing"),
+            now=now,
+        )
         speeds = self._speeds(now)
         for pull in pulls:
             self._note(pull, loads[pull.record.id], speeds, now)
@@ -249,29 +246,15 @@ class Forecasts:
         rate = self._past.rate("start")
         return 1 / rate if rate else 0.0
 
-    def _usual_hashing(self) -> float | None:
-        """What one thread hashes while it has something to hash."""
-        size_bytes, busy_s = self._hash_recent
-        return size_bytes / busy_s if size_bytes and busy_s else self._past.rate("hashing")
-
-    def _follow_hashing(self) -> None:
-        """Others may want the processor since a moment ago: what it hashed long before says nothing."""
-        before, self._hashed_before = self._hashed_before, (self._hashed.total_bytes, self._hashed.busy_s)
-        size_bytes = self._hash_recent[0] + self._hashed_before[0] - before[0]
-        busy_s = self._hash_recent[1] + self._hashed_before[1] - before[1]
-        share = min(1.0, HASHING_S / busy_s) if busy_s else 1.0
-        self._hash_recent = (size_bytes * share, busy_s * share)
-
     def _speeds(self, now: float) -> Speeds:
         hub, peers = self._hub.rate(10.0, now), self._peers.rate(10.0, now)
         finishes = self._past.rate("finish")
-        usual, clock = self._usual_hashing(), self._hashed
-        hashing = speed_of(self._hashing) or (Speed(usual, 0.15) if usual else None)
+        clock = self._hashed
         return Speeds(
             local=self._now_or_before(self._local, None),
             hub=self._now_or_before(self._cluster, self._known_link()),
             files=self._now_or_before(self._files, self._known("hub_files")),
-            hashing=hashing,
+            hashing=self._hashing.speed(self._past.rate("hashing")),
             from_peers=peers / (hub + peers) if hub + peers > 0 else 0.0,
             finish_s=1 / finishes if finishes else 0.0,
             caps=self._caps(),
