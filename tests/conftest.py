@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -15,6 +16,11 @@ LOOP_HELD_CPU_S = 0.5
 the clock would also count what other tests on the same cores take."""
 LOOP_HELD_S = 3.0
 """Time of the clock, for callbacks that wait for a disk or sleep instead of computing."""
+
+for each in (signal.SIGINT, signal.SIGHUP):
+    # Under nohup, or behind a shell's &, they are ignored, and so by every program that a test starts and then interrupts.
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
 
 _skipped: list[str] = []
 
