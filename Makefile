@@ -50,7 +50,7 @@ check: setup ## format, lint, types and architecture rules
 	@$(BIN)/pytest -q tests/test_architecture.py
 
 test: check ## check, and every test
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(addprefix --ignore=,$(FLEETS) $(SHAPES))
+	@$(BIN)/pytest -q -n 3 --dist loadfile $(addprefix --ignore=,$(FLEETS) $(SHAPES))
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(BY_HAND) $(FLEETS)
 
 swarm: setup ## the tests with several daemons, held to the strict number of bytes from the Hub
