@@ -19,6 +19,8 @@ View = dict[str, Any]
 SMALL_FILES_MAX_BYTES = 20_000
 """All files of a test repo that are no weights."""
 
+RATES = "rate_hub_bytes_per_s", "rate_peers_bytes_per_s"
+
 
 def nodes_of(view: View) -> dict[str, View]:
     return {node["name"]: node for node in view["nodes"]}
@@ -26,6 +28,10 @@ def nodes_of(view: View) -> dict[str, View]:
 
 def states_of(view: View) -> dict[str, str]:
     return {node["name"]: node["state"] for node in view["nodes"]}
+
+
+def column(view: View, name: str) -> list[Any]:
+    return [node[name] for node in view["nodes"]]
 
 
 def submitted(daemon: DaemonProcess, repo: str, **request: Any) -> str:
@@ -94,12 +100,11 @@ def test_a_pull_on_all_nodes_fetches_every_byte_once_and_ends_on_each(fleet: Fle
 def test_members_and_what_flows_between_them_are_listed(fleet: Fleet, repos: Repos) -> None:
     n0 = fleet.members[0]
     pull_id = submitted(n0, repos.make(weight_mib=16).id, nodes=["all"])
-    moving = reached(
-        n0, pull_id, lambda view: view["rate_hub_bytes_per_s"] and view["rate_peers_bytes_per_s"]
-    )
-    rates = moving["rate_hub_bytes_per_s"] + moving["rate_peers_bytes_per_s"]
-    assert moving["rate_bytes_per_s"] == pytest.approx(rates)
-    assert n0.get("/v1/status")["rates"]["peers_bytes_per_s"] > 0
+    # Who fetches how much is the lead's choice: a member may get its whole part from others, or from the Hub.
+    moving = reached(n0, pull_id, lambda view: all(any(column(view, rate)) for rate in RATES))
+    for node in moving["nodes"]:
+        assert node["rate_bytes_per_s"] == pytest.approx(sum(node[rate] for rate in RATES))
+    assert any(member.get("/v1/status")["rates"]["peers_bytes_per_s"] > 0 for member in fleet.members)
     assert ended(n0, pull_id)["state"] == "complete"
     peers = {peer["name"]: peer for peer in heard_of(fleet.members[0])}
     assert {name: (peer["zone"], peer["state"], peer["is_self"]) for name, peer in peers.items()} == {
