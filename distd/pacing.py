@@ -57,14 +57,11 @@ class Pacer:
     def holding(self, size_bytes: int) -> Iterator[None]:
         """Around a connection's body that may hold so much unread: it crosses the link before anybody pays, so it is paid for
         at once, and each part that is read is paid for in its place."""
-        paid = self._bucket.rate_bytes_per_s > 0
-        if paid:
-            self._bucket.pay(size_bytes, self._clock())
+        self._bucket.hold(size_bytes, self._clock())
         try:
             yield
         finally:
-            if paid:
-                self._bucket.give_back(size_bytes, self._clock())
+            self._bucket.release(size_bytes, self._clock())
 
     def part_bytes(self, most_bytes: int) -> int:
         """How much to read or send at once, of at most `most_bytes`: small enough to take turns."""

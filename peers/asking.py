@@ -30,6 +30,10 @@ ANSWER_LOST_S = 2.0
 NEWS_TOLD_AFTER_S = 0.2
 """Pieces fetched within this time are told in one request."""
 
+NOTHING_TO_DO_S = 0.02
+"""A member whose last span has ended tells it nearly at once: at a file's end a span is one piece, and its connection was
+without work for half of the time. One request per span at most."""
+
 NEWS_REPLACES_S = 2.0
 """A request without an answer for so long is replaced ever more slowly: a lead that needs four seconds for each would otherwise never
 get to answer the one that counts."""
@@ -52,7 +56,8 @@ class _Outstanding:
 
 
 class Asking:
-    """The conversation with the lead about one blob. ``known`` is the member's ledger, which it only reads."""
+    """The conversation with the lead about one blob. ``known`` is the member's ledger, which it only reads. Set ``news`` when there
+    is something to tell, ``nothing_to_do`` too when it is that the last span in hand has ended."""
 
     def __init__(self, following: Following, me: str, known: Ledger) -> None:
         self.following = following
@@ -60,6 +65,7 @@ class Asking:
         self.answered_at = float("-inf")
         self.sequence = 0
         self.news = True
+        self.nothing_to_do = False
         self._me = me
         self._known = known
         self._unsent: dict[Claim, None] = dict.fromkeys(known.all_claims())
@@ -105,7 +111,8 @@ class Asking:
         if not self.news:
             return out.asked_at + out.wait_s + self.grace_s + ANSWER_LOST_S
         unanswered_s = out.asked_at - (self._unanswered_since or out.asked_at)
-        return out.asked_at + max(NEWS_TOLD_AFTER_S, self._late_s / 2, (unanswered_s - NEWS_REPLACES_S) / 2)
+        gathered_s = NOTHING_TO_DO_S if self.nothing_to_do else NEWS_TOLD_AFTER_S
+        return out.asked_at + max(gathered_s, self._late_s / 2, (unanswered_s - NEWS_REPLACES_S) / 2)
 
     @property
     def grace_s(self) -> float:
@@ -127,7 +134,7 @@ class Asking:
         wait_s = self._report_every_s if may_wait and self._synced else 0.0
         self._outstanding = _Outstanding(lead, now, wait_s, may_wait, report.claims)
         self._unanswered_since = self._unanswered_since or now
-        self.news = False
+        self.news = self.nothing_to_do = False
         known_lead, known_term = self._lead
         request = LeadRequest(
             sequence=self.sequence,

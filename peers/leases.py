@@ -47,6 +47,9 @@ ENDING_S = 1.0
 last piece: over a slow link each lease is one piece, and every member would have one under way, of which none gets whole (64 real daemons had
 32 of 32 under way; 24 simulated ones had 14 after 200 s)."""
 
+SHORT_S = 0.25
+"""A lease of one piece that is expected to take no longer is ending from the start: it is over before its member can tell how far it is."""
+
 PACE_MEMORY_S = 2.0
 """A lease's pace is that of the last seconds: while others have nothing to fetch, its own connection gets faster."""
 
@@ -81,6 +84,7 @@ class LeaseRecord:
     overdue_at: float
     deadline: float
     again: bool
+    expected_s: float = 0.0
     pace_bytes_per_s: float = 0.0
     progressed_at: float = 0.0
     adopted: bool = False
@@ -141,8 +145,10 @@ class LeaseTable:
         return sum(not self._is_ending(record, now) for record in records.values())
 
     def _is_ending(self, record: LeaseRecord, now: float) -> bool:
-        if len(record.remaining) > 1 or not record.done_bytes:
+        if len(record.remaining) > 1:
             return False
+        if not record.done_bytes:
+            return len(record.lease.span) == 1 and 0 < record.expected_s <= SHORT_S
         left_bytes = len(record.lease.span) * self._piece_len_bytes - record.done_bytes
         return left_bytes <= record.pace_bytes_per_s * (now - record.progressed_at + ENDING_S)
 
@@ -166,7 +172,7 @@ class LeaseTable:
         require(not self.taken & span.pieces, "a piece is leased once", span=span, member=member)
         lease = Lease(LeaseKey(self.lead, self.term, self._next_number), span, member)
         overdue_at = now + OVERDUE_S + OVERDUE_FACTOR * expected_s
-        record = LeaseRecord(lease, span, 0, now, overdue_at, now + self._patience_s, again)
+        record = LeaseRecord(lease, span, 0, now, overdue_at, now + self._patience_s, again, expected_s)
         if self._first_granted_at is None:
             self._first_granted_at = now
         self._records[self._next_number] = record

@@ -189,7 +189,7 @@ class BlobMember:
         if not self.fetches.piece_arrived(happened.fetch, piece, size_bytes, now):
             return
         self.access.succeeded()
-        self.asking.news = True
+        self.asking.news, self.asking.nothing_to_do = True, not self.fetches.active
         number = self.ledger.fetches_by(self.me, piece) + 1
         if number <= FETCHES_MAX:
             claim = Claim(piece, self.me, number, happened.digests)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from distd.core.limits import lowest
 
-LINGER_S = 3.0
-"""After its last byte a member still counts as fetching: the pause between two leases must not shift everybody's part."""
+LINGER_S = 1.0
+"""After its last byte a member still counts as fetching: the pause between two leases, some tenths of a second, must not shift everybody's
+part. Its own is unused meanwhile."""
 ROUND_S = 1.0
 """One exchange of gossip, in which news goes to twice as many members."""
 

@@ -10,6 +10,8 @@ import math
 
 BURST_S = 0.1
 """What a pause lets pass at once: enough to make good for a late timer, too little to see in a second's rate."""
+PAUSE_S = 1.0
+"""After a longer pause nothing is saved up: buffers that fill are a burst already. Between two spans a member waits for less."""
 PART_S = 0.05
 """A part is at most this long at the limited rate, so that connections take turns and a low limit is no stop."""
 LINK_PER_CONTENT = 1.04
@@ -29,13 +31,15 @@ class TokenBucket:
     def __init__(self) -> None:
         self.rate_bytes_per_s = 0.0
         self._credit_bytes = 0.0
+        self._held_bytes = 0
+        self._passed_at = -math.inf
         self._counted_at = -math.inf
 
     def set_rate(self, rate_bytes_per_s: float, now: float) -> None:
         """What is owed stays owed, at the new rate."""
         self._count(now)
         if self.rate_bytes_per_s == 0:
-            self._credit_bytes = 0.0
+            self._credit_bytes, self._held_bytes = 0.0, 0
         self.rate_bytes_per_s = rate_bytes_per_s
         self._counted_at = now
 
@@ -49,20 +53,29 @@ class TokenBucket:
     def pay(self, size_bytes: int, now: float) -> None:
         """So many bytes of content passed."""
         self._count(now)
+        self._passed_at = now
         if self.rate_bytes_per_s > 0:
             self._credit_bytes -= size_bytes * LINK_PER_CONTENT
 
-    def give_back(self, size_bytes: int, now: float) -> None:
-        """So many bytes were paid for that will not pass, or passed already and are paid for once more."""
-        self._count(now)
+    def hold(self, size_bytes: int, now: float) -> None:
+        """So many bytes will cross the link before anybody pays for them. `release` them when they are paid for."""
         if self.rate_bytes_per_s > 0:
-            credit_bytes = self._credit_bytes + size_bytes * LINK_PER_CONTENT
-            self._credit_bytes = min(credit_bytes, self.rate_bytes_per_s * BURST_S)
+            self.pay(size_bytes, now)
+            self._held_bytes += size_bytes
+
+    def release(self, size_bytes: int, now: float) -> None:
+        """They are no burst that a pause earned: all of it counts, however much comes back at once. What was held while
+        nothing was limited was not paid for."""
+        self._count(now)
+        released_bytes = min(size_bytes, self._held_bytes)
+        self._held_bytes -= released_bytes
+        self._credit_bytes += released_bytes * LINK_PER_CONTENT
 
     def begin(self, now: float) -> None:
-        """The first transfer after a pause, which earned nothing: buffers that fill are a burst already."""
+        """The first transfer after a pause."""
         self._count(now)
-        self._credit_bytes = min(self._credit_bytes, 0.0)
+        if now - self._passed_at >= PAUSE_S:
+            self._credit_bytes = min(self._credit_bytes, 0.0)
 
     def part_bytes(self, most_bytes: int) -> int:
         """How much to read or send at once, of at most `most_bytes`."""
@@ -79,7 +92,8 @@ class TokenBucket:
     def _count(self, now: float) -> None:
         if now > self._counted_at and self.rate_bytes_per_s > 0:
             earned = (now - self._counted_at) * self.rate_bytes_per_s
-            self._credit_bytes = min(self._credit_bytes + earned, self.rate_bytes_per_s * BURST_S)
+            most_bytes = max(self._credit_bytes, self.rate_bytes_per_s * BURST_S)
+            self._credit_bytes = min(self._credit_bytes + earned, most_bytes)
         self._counted_at = max(self._counted_at, now)
 
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distd.core.pacing import BURST_S, LINK_PER_CONTENT, PART_BYTES_MIN, TOKEN_SHARE, TokenBucket, divided
+from distd.core.pacing import (
+    BURST_S,
+    LINK_PER_CONTENT,
+    PART_BYTES_MIN,
+    PAUSE_S,
+    TOKEN_SHARE,
+    TokenBucket,
+    divided,
+)
 
 
 def passed(bucket: TokenBucket, begin: float, end: float, part_bytes: int = 1 << 20) -> int:
@@ -65,10 +73,32 @@ def test_a_raised_limit_is_felt_by_what_waits() -> None:
 def test_what_a_connection_holds_is_paid_for_first_and_given_back_at_its_end() -> None:
     bucket = TokenBucket()
     bucket.set_rate(10**6, 0.0)
-    bucket.pay(500_000, 0.0)  # what its buffers take in
+    bucket.hold(500_000, 0.0)  # what its buffers take in
     assert bucket.wait_s(0.0) == pytest.approx(0.5 * LINK_PER_CONTENT)
-    bucket.give_back(500_000, 0.0)
+    bucket.release(500_000, 0.0)
     assert bucket.wait_s(0.0) == 0
+
+
+def test_connections_that_follow_each_other_cost_nothing_of_the_rate() -> None:
+    bucket, now, total = TokenBucket(), 0.0, 0
+    bucket.set_rate(10**6, 0.0)
+    while now < 10.0:
+        for _ in range(4):
+            bucket.hold(200_000, now)
+        part_bytes = passed(bucket, now, now + 1.0)
+        total, now = total + part_bytes, now + 1.0
+        for _ in range(4):  # all at once, and much more than a burst
+            bucket.release(200_000, now)
+    held_bytes = 4 * 200_000
+    assert total * LINK_PER_CONTENT == pytest.approx(10 * 10**6 - held_bytes * LINK_PER_CONTENT, rel=0.02)
+
+
+def test_what_was_held_without_a_limit_is_not_given_back_under_one() -> None:
+    bucket = TokenBucket()
+    bucket.hold(500_000, 0.0)
+    bucket.set_rate(10**6, 0.0)
+    bucket.release(500_000, 0.0)
+    assert passed(bucket, 0.0, 1e-9, part_bytes=20_000) <= 20_000
 
 
 def test_a_pause_earns_no_burst_for_the_first_transfer_after_it() -> None:
@@ -77,6 +107,16 @@ def test_a_pause_earns_no_burst_for_the_first_transfer_after_it() -> None:
     bucket.begin(10.0)
     bucket.pay(50_000, 10.0)
     assert bucket.wait_s(10.0) == pytest.approx(0.05 * LINK_PER_CONTENT)
+
+
+def test_the_pause_between_two_spans_is_made_good() -> None:
+    bucket = TokenBucket()
+    bucket.set_rate(10**6, 0.0)
+    bucket.pay(10_000, 10.0)
+    bucket.begin(10.0 + PAUSE_S / 2)
+    assert passed(bucket, 10.5, 10.5 + 1e-9, part_bytes=20_000) >= 10**6 * BURST_S
+    bucket.begin(20.0)
+    assert passed(bucket, 20.0, 20.0 + 1e-9, part_bytes=20_000) <= 20_000, "a longer one is not"
 
 
 def test_a_bucket_without_a_limit_owes_nothing_later() -> None:

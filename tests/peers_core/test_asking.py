@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from peers.asking import ANSWER_LOST_S, GRACE_S, GRACE_S_MAX, NEWS_TOLD_AFTER_S, RETRY_AFTER_S, Asking
+from peers.asking import (
+    ANSWER_LOST_S,
+    GRACE_S,
+    GRACE_S_MAX,
+    NEWS_TOLD_AFTER_S,
+    NOTHING_TO_DO_S,
+    RETRY_AFTER_S,
+    Asking,
+)
 from peers.following import Following
 from peers.hub_link import HubLink
 from peers.ledger import Ledger
@@ -61,6 +69,17 @@ def test_news_replaces_a_waiting_request_soon_but_not_at_once(asking: Asking, le
     ledger.merge([claim(0, "me")])
     asking.learned([claim(0, "me")])
     assert asking.due_at(1.0) == 1.0 + NEWS_TOLD_AFTER_S
+
+
+def test_a_member_with_nothing_to_do_says_so_nearly_at_once_and_only_once(asking: Asking) -> None:
+    ask(asking, 0.0)
+    reply(asking, 0.0)
+    ask(asking, 1.0)
+    asking.news = asking.nothing_to_do = True
+    assert asking.due_at(1.0) == 1.0 + NOTHING_TO_DO_S
+    ask(asking, 1.1)
+    asking.news = True
+    assert asking.due_at(1.1) == 1.1 + NEWS_TOLD_AFTER_S
 
 
 def test_claims_are_told_until_an_answer_confirms_them(asking: Asking, ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ from peers.leases import (
     PROGRESS_EXPECTED_S_MAX,
     QUIET_S,
     RATE_MEMORY_S,
+    SHORT_S,
     LeaseTable,
     lease_pieces,
 )
@@ -206,3 +207,10 @@ def test_only_a_lease_that_ends_in_a_moment_makes_room_for_the_next(table: Lease
     several = table.grant("c", Span(2, 4), 1.0)
     table.note("c", Progress(several.key, Span(2, 4), MIB // 2), 2.0)
     assert table.busy(2.0, "c") == 1
+
+
+def test_a_lease_that_is_over_before_a_report_on_it_makes_room_from_the_start(table: LeaseTable) -> None:
+    table.grant("a", Span(0, 1), 0.0, expected_s=SHORT_S)
+    table.grant("b", Span(1, 2), 0.0, expected_s=2 * SHORT_S)
+    table.grant("c", Span(2, 4), 0.0, expected_s=SHORT_S)
+    assert [table.busy(0.0, member) for member in "abc"] == [0, 1, 1]

@@ -8,6 +8,7 @@ import pytest
 
 from peers import member_actions as act
 from peers import member_events as event
+from peers.asking import NEWS_TOLD_AFTER_S, NOTHING_TO_DO_S
 from peers.hub_link import SPANS_MAX
 from peers.member import ARRIVING_S_MAX, BlobMember
 from peers.member_actions import BlobFailure, MemberAction
@@ -94,6 +95,17 @@ def test_a_fetched_piece_is_claimed_added_read_back_and_journalled(member: Playe
     assert member.asked is not None
     assert member.asked.report.claims == (claim(0, "me"),)
     assert member.asked.report.held == b"\x01"
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_member_that_fetches_nothing_any_more_asks_nearly_at_once(member: Played, pieces: int) -> None:
+    member.told(lease(0, pieces))
+    asked = member.asked
+    member.happen(event.HubPieceFetched(1, 0, digests(0)))
+    member.happen(event.Ticked(), after_s=NOTHING_TO_DO_S)
+    assert (member.asked is asked) == (pieces > 1)
+    member.happen(event.Ticked(), after_s=NEWS_TOLD_AFTER_S)
+    assert member.asked is not asked
 
 
 def test_a_fetched_piece_that_reads_back_otherwise_is_rejected_and_its_claim_stays(member: Played) -> None:
