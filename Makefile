@@ -68,7 +68,7 @@ scale: setup ## simulated clusters of up to 1,000 members, a twentieth dying: wh
 storms: setup ## simulated clusters that hundreds join within a second, or in which members restart every few seconds (2 min)
 	@$(BIN)/python -m tests.sim.storms
 
-crowd: setup ## 64 real daemons on this machine, idle and pulling a small model while three die (5 GB of memory, 4 min)
+crowd: setup ## 64 real daemons on this machine, idle and pulling a small model while three die (5 GB of memory, 10 min)
 	@$(BIN)/python -m bench.crowd $(BENCH)
 
 shapes: setup ## members that are hosts of their own: IPv6, mixed families, NAT, a name server (needs namespaces and nft; 3 min)

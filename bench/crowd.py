@@ -41,9 +41,9 @@ def main(words: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--nodes", type=int, default=64)
-    parser.add_argument("--mib", type=int, default=32)
+    parser.add_argument("--mib", type=int, default=160)
     parser.add_argument(
-        "--rate-mib", type=float, nargs="+", default=[0.3], help="of the Hub's link, a second"
+        "--rate-mib", type=float, nargs="+", default=[0.35], help="of the Hub's link, a second"
     )
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
