@@ -55,6 +55,9 @@ def serving(snapshot: Snapshot, server: str | None, files: Sequence[str] | None,
     }
     if server == "llama.cpp":
         return _llama_cpp(variables, files)
+    if server == "vllm":
+        # It reports its use to a server of its own project, and HF_HUB_OFFLINE does not stop that.
+        variables["VLLM_NO_USAGE_STATS"] = "1"
     if server == "docker":
         group = str(gid) if gid is not None else "GID"
         mount = shlex.quote(f"{snapshot.hub_dir}:{snapshot.hub_dir}:ro")

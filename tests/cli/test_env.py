@@ -36,6 +36,11 @@ def test_every_server_reads_the_cache_offline_at_this_commit(server: str | None)
     assert (found.command is None) == (server is None)
 
 
+def test_offline_vllm_reports_its_use_to_nobody() -> None:
+    assert serving(SNAPSHOT, "vllm", None, None).variables["VLLM_NO_USAGE_STATS"] == "1"
+    assert "VLLM_NO_USAGE_STATS" not in serving(SNAPSHOT, "docker", None, None).variables
+
+
 def test_llama_cpp_gets_its_file_when_there_is_one_choice() -> None:
     assert llama("README.md", "q4.gguf", "mmproj-f16.gguf").variables["LLAMA_ARG_MODEL"].endswith("/q4.gguf")
     parts = llama("big/q8-00002-of-00002.gguf", "big/q8-00001-of-00002.gguf")
