@@ -148,7 +148,8 @@ class LeaseTable:
         if len(record.remaining) > 1:
             return False
         if not record.done_bytes:
-            return len(record.lease.span) == 1 and 0 < record.expected_s <= SHORT_S
+            short = len(record.lease.span) == 1 and 0 < record.expected_s <= SHORT_S
+            return short and not record.again  # what is compared is compared a little at a time
         left_bytes = len(record.lease.span) * self._piece_len_bytes - record.done_bytes
         return left_bytes <= record.pace_bytes_per_s * (now - record.progressed_at + ENDING_S)
 

@@ -213,4 +213,5 @@ def test_a_lease_that_is_over_before_a_report_on_it_makes_room_from_the_start(ta
     table.grant("a", Span(0, 1), 0.0, expected_s=SHORT_S)
     table.grant("b", Span(1, 2), 0.0, expected_s=2 * SHORT_S)
     table.grant("c", Span(2, 4), 0.0, expected_s=SHORT_S)
-    assert [table.busy(0.0, member) for member in "abc"] == [0, 1, 1]
+    table.grant("d", Span(4, 5), 0.0, expected_s=SHORT_S, again=True)
+    assert [table.busy(0.0, member) for member in "abcd"] == [0, 1, 1, 1], "nor one to compare"
