@@ -57,5 +57,9 @@ def test_wrong_byte_from_the_hub_costs_part_of_a_copy_and_is_not_published(
         # Which piece is wrong shows when it was fetched by somebody else: one of each fetcher first, then in file order, a
         # little at a time; then it is fetched by each once, and the rest is left alone.
         assert MIB <= extra <= path.stat().st_size * 3 // 4 + len(fleet.nodes) * MIB
-        told = {event for node in fleet.nodes for event in node.events(pulls[node])}
-        assert {"whole_wrong", "fetch_wrong"} <= told
+
+        def told() -> bool:
+            events = {event for node in fleet.nodes for event in node.events(pulls[node])}
+            return {"whole_wrong", "fetch_wrong"} <= events
+
+        until(told, "the story to name the wrong fetch")
