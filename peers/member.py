@@ -191,7 +191,7 @@ class BlobMember:
         self.access.succeeded()
         self.asking.news = True
         # Not where pieces are compared: that goes on a little at a time, and each word of it is heard by all.
-        self.asking.nothing_to_do = not self.fetches.active and not self.ledger.claims_of(piece)
+        self.asking.nothing_to_do = not self.fetches.active and not self.sealing.failed(self.table)
         number = self.ledger.fetches_by(self.me, piece) + 1
         if number <= FETCHES_MAX:
             claim = Claim(piece, self.me, number, happened.digests)
