@@ -57,11 +57,11 @@ class Pacer:
     def holding(self, size_bytes: int) -> Iterator[None]:
         """Around a connection's body that may hold so much unread: it crosses the link before anybody pays, so it is paid for
         at once, and each part that is read is paid for in its place."""
-        self._bucket.hold(size_bytes, self._clock())
+        held_bytes = self._bucket.hold(size_bytes, self._clock())
         try:
             yield
         finally:
-            self._bucket.release(size_bytes, self._clock())
+            self._bucket.release(held_bytes, self._clock())
 
     def part_bytes(self, most_bytes: int) -> int:
         """How much to read or send at once, of at most `most_bytes`: small enough to take turns."""

@@ -57,15 +57,18 @@ class TokenBucket:
         if self.rate_bytes_per_s > 0:
             self._credit_bytes -= size_bytes * LINK_PER_CONTENT
 
-    def hold(self, size_bytes: int, now: float) -> None:
-        """So many bytes will cross the link before anybody pays for them. `release` them when they are paid for."""
-        if self.rate_bytes_per_s > 0:
-            self.pay(size_bytes, now)
-            self._held_bytes += size_bytes
+    def hold(self, size_bytes: int, now: float) -> int:
+        """So many bytes will cross the link before anybody pays for them. `release` what it returns when they are paid for: 0
+        where nothing is limited."""
+        if self.rate_bytes_per_s == 0:
+            return 0
+        self.pay(size_bytes, now)
+        self._held_bytes += size_bytes
+        return size_bytes
 
     def release(self, size_bytes: int, now: float) -> None:
-        """They are no burst that a pause earned: all of it counts, however much comes back at once. What was held while
-        nothing was limited was not paid for."""
+        """They are no burst that a pause earned: all of it counts, however much comes back at once, but for what was held
+        before a limit ended."""
         self._count(now)
         released_bytes = min(size_bytes, self._held_bytes)
         self._held_bytes -= released_bytes
